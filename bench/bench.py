@@ -1,0 +1,265 @@
+#!/usr/bin/env python3
+"""Measures Frameloom beside FFmpeg, run by run in pairs, and writes every figure to bench/runs/<date>-<machine>/.
+
+    bench/bench.py speed  [--cases x264-medium,...] [--pairs 5] [--seconds 60]
+    bench/bench.py scale  [--cases ...]      as speed, on all cores and long inputs, also against FFmpeg cut by hand
+    bench/bench.py memory                    peak memory of a 1-minute and a 10-minute job
+    bench/bench.py rate   [FILES]            bits for the same quality (BD-rate) against FFmpeg with keys at the same times
+
+Programs: --frameloom (default target/release/frameloom) and --ffmpeg (default: ffmpeg). Compare programs that are linked
+to the same libraries: `./dev portable` makes such a pair. Only Python's standard library is used.
+"""
+import argparse, concurrent.futures, datetime, json, math, os, platform, resource, statistics, subprocess, sys, tempfile, time
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+
+# name: (encoder, options for both by FFmpeg's names, key interval at 30 fps or None for FFmpeg's default, seconds of input)
+CASES = {
+    "x264-medium": ("libx264", {"preset": "medium", "crf": "23"}, 250, 60),
+    "x264-slower": ("libx264", {"preset": "slower", "crf": "23"}, 250, 60),
+    "x265-medium": ("libx265", {"preset": "medium", "crf": "26"}, 250, 60),
+    "svtav1-8": ("libsvtav1", {"preset": "8", "crf": "35"}, 300, 60),
+    "svtav1-6": ("libsvtav1", {"preset": "6", "crf": "35"}, 300, 60),
+    "rav1e": ("librav1e", {"speed": "8", "qp": "120"}, 60, 8),
+    "aom": ("libaom-av1", {"cpu-used": "6", "crf": "35", "b": "0"}, 60, 8),
+    "vpx": ("libvpx-vp9", {"cpu-used": "3", "crf": "35", "b": "0"}, 60, 8),
+}
+
+
+def run(command, **kw):
+    """Wall seconds, CPU seconds and peak memory (KiB, largest process) of a command; its failure is ours."""
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    begun = time.monotonic()
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, **kw)
+    _, stderr = process.communicate()
+    wall = time.monotonic() - begun
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    if process.returncode != 0:
+        sys.exit(f"failed: {' '.join(map(str, command))}\n{stderr.decode(errors='replace')}")
+    return {"wall": wall, "cpu": after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime}
+
+
+def peak_memory(command):
+    """Peak resident memory of a command in MiB, from GNU time's own accounting or a wait of our own."""
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    _, status, usage = os.wait4(process.pid, 0)
+    if status != 0:
+        sys.exit(f"failed: {' '.join(map(str, command))}")
+    return usage.ru_maxrss / 1024
+
+
+def clip(args, seconds, size="1920x1080", rate=30):
+    """A synthetic clip: test pattern blended with a zoom into a fractal, light noise, other colours every 7 s, sound."""
+    path = args.work / f"clip-{size}-{rate}-{seconds}.mp4"
+    if not path.exists():
+        print(f"making {path.name}", file=sys.stderr)
+        part = path.with_suffix(".part.mp4")
+        graph = (
+            f"testsrc2=s={size}:r={rate}:d={seconds},hue=h='floor(t/7)*70'[a];"
+            f"mandelbrot=s=480x270:r={rate}:end_scale=0.02:end_pts={seconds * rate},trim=duration={seconds},"
+            f"scale={size.replace('x', ':')},format=yuv420p[b];[a][b]blend=all_mode=average,noise=alls=6:allf=t,format=yuv420p[v]"
+        )
+        subprocess.run(
+            [args.ffmpeg, "-nostdin", "-v", "error", "-y", "-filter_complex", graph, "-f", "lavfi", "-i",
+             f"sine=440:d={seconds}", "-map", "[v]", "-map", "0:a", "-c:v", "libx264", "-preset", "veryfast", "-b:v", "8M",
+             "-g", "60", "-c:a", "aac", str(part)], check=True)
+        part.rename(path)
+    return path
+
+
+def ffmpeg_command(args, case, source, out, extra=()):
+    encoder, options, gop, _ = CASES[case]
+    command = [args.ffmpeg, "-nostdin", "-v", "error", "-y", *extra, "-i", str(source), "-map", "0:v:0", "-map", "0:a?",
+               "-c:a", "copy", "-c:v", encoder]
+    for key, value in options.items():
+        command += [f"-{key}" if key != "b" else "-b:v", value]
+    if gop:
+        command += ["-g", str(gop)]
+    if encoder == "libx265":
+        command += ["-x265-params", "log-level=error"]
+    return command + [str(out)]
+
+
+def frameloom_command(args, case, source, out, extra=()):
+    encoder, options, gop, _ = CASES[case]
+    command = [str(args.frameloom), "transcode", str(source), "-o", str(out), "-y", "-q", "--encoder", encoder]
+    names = {"preset": "--preset", "crf": "--crf", "qp": "--qp", "speed": "--preset", "cpu-used": "--preset"}
+    for key, value in options.items():
+        if key in names:
+            command += [names[key], value]
+    if gop:
+        command += ["--gop", str(gop)]
+    return command + list(extra)
+
+
+def split_by_hand(args, case, source, seconds, parts):
+    """FFmpeg in `parts` processes, each with a stretch of the input, as one would do by hand (no joining, no sound)."""
+    def part(i):
+        extra = ["-ss", str(seconds * i / parts), "-t", str(seconds / parts)]
+        return run(ffmpeg_command(args, case, source, args.work / f"part{i}.mkv", extra))
+    begun = time.monotonic()
+    with concurrent.futures.ThreadPoolExecutor(parts) as pool:
+        list(pool.map(part, range(parts)))
+    return time.monotonic() - begun
+
+
+def speed(args):
+    rows = []
+    for case in args.cases:
+        seconds = args.seconds or CASES[case][3]
+        source = clip(args, seconds)
+        out = args.work / "out.mkv"
+        extra = ["--segment", "2"] if case in ("rav1e", "aom", "vpx") else []
+        pairs = []
+        for _ in range(args.pairs):
+            ours = run(frameloom_command(args, case, source, out, extra + args.extra))
+            size = out.stat().st_size
+            theirs = run(ffmpeg_command(args, case, source, out))
+            pairs.append({"frameloom": ours, "ffmpeg": theirs, "bytes": [size, out.stat().st_size]})
+            if args.budget and time.monotonic() - args.begun > args.budget:
+                break
+        hand = []
+        for parts in args.hand:
+            hand.append({"parts": parts, "wall": split_by_hand(args, case, source, seconds, parts)})
+        ratio = statistics.median(p["frameloom"]["wall"] / p["ffmpeg"]["wall"] for p in pairs)
+        row = {"case": case, "seconds": seconds, "cores": len(os.sched_getaffinity(0)), "pairs": pairs, "hand": hand,
+               "wall_ratio_median": ratio}
+        rows.append(row)
+        args.save("speed", rows)
+        med = lambda who, what: statistics.median(p[who][what] for p in pairs)
+        by_hand = "  by hand " + " ".join(f"{h['parts']}:{h['wall']:.1f}" for h in hand) if hand else ""
+        print(f"{case:12} {len(pairs)} pairs  frameloom {med('frameloom', 'wall'):7.2f} s (cpu {med('frameloom', 'cpu'):7.1f})  "
+              f"ffmpeg {med('ffmpeg', 'wall'):7.2f} s (cpu {med('ffmpeg', 'cpu'):7.1f})  wall ratio {ratio:.3f} = {1 / ratio:.2f} x faster"
+              f"  bytes {pairs[0]['bytes'][0] / pairs[0]['bytes'][1]:.3f}{by_hand}", flush=True)
+
+
+def memory(args):
+    rows = []
+    short, long = clip(args, 60), clip(args, 600)
+    for source in (short, long):
+        command = frameloom_command(args, "x264-medium", source, args.work / "out.mkv") + ["--preset", "ultrafast"] + args.extra
+        command = [c for i, c in enumerate(command) if not (c == "medium" or (c == "--preset" and command[i + 1] == "medium"))]
+        rows.append({"input": source.name, "peak_mib": peak_memory(command)})
+        print(f"{source.name}: {rows[-1]['peak_mib']:.0f} MiB", flush=True)
+    ratio = rows[1]["peak_mib"] / rows[0]["peak_mib"]
+    print(f"ten minutes / one minute: {ratio:.3f}")
+    args.save("memory", {"rows": rows, "ratio": ratio})
+
+
+def bits_and_psnr(args, source, out):
+    """kbit/s of the video stream and its PSNR (luma weighted 6:1:1) and VMAF where the program has it."""
+    probe = lambda what: subprocess.run(
+        [args.ffprobe, "-v", "error", "-select_streams", "v:0", *what, str(out)], capture_output=True, text=True, check=True).stdout
+    size = sum(int(x) for x in probe(["-show_entries", "packet=size", "-of", "csv=p=0"]).replace(",", "").split())
+    duration = float(subprocess.run([args.ffprobe, "-v", "error", "-show_entries", "format=duration", "-of", "csv=p=0", str(source)],
+                                    capture_output=True, text=True, check=True).stdout)
+    filters = "[0:v]settb=AVTB,setpts=N[a];[1:v:0]settb=AVTB,setpts=N[b];[a][b]"
+    log = subprocess.run([args.quality_ffmpeg, "-nostdin", "-hide_banner", "-i", str(out), "-i", str(source), "-lavfi",
+                          filters + "psnr", "-f", "null", "-"], capture_output=True, text=True, check=True).stderr
+    psnr = float(log.rsplit("average:", 1)[1].split()[0])
+    vmaf = None
+    if args.vmaf:
+        log = subprocess.run([args.quality_ffmpeg, "-nostdin", "-hide_banner", "-i", str(out), "-i", str(source), "-lavfi",
+                              filters + f"libvmaf=n_threads={os.cpu_count()}", "-f", "null", "-"], capture_output=True, text=True, check=True).stderr
+        vmaf = float(log.rsplit("VMAF score:", 1)[1].split()[0])
+    return {"kbps": size * 8 / duration / 1000, "psnr": psnr, "vmaf": vmaf}
+
+
+def bd_rate(reference, other, metric):
+    """Bjontegaard's rate difference in percent (cubic through four points, log rate over quality)."""
+    def fit(points):
+        xs, ys = [p[metric] for p in points], [math.log(p["kbps"]) for p in points]
+        n = len(xs)
+        rows = [[x ** k for k in range(n)] + [y] for x, y in zip(xs, ys)]
+        for i in range(n):
+            pivot = max(range(i, n), key=lambda r: abs(rows[r][i]))
+            rows[i], rows[pivot] = rows[pivot], rows[i]
+            for r in range(n):
+                if r != i:
+                    factor = rows[r][i] / rows[i][i]
+                    rows[r] = [a - factor * b for a, b in zip(rows[r], rows[i])]
+        return [rows[i][n] / rows[i][i] for i in range(n)]
+    low = max(min(p[metric] for p in reference), min(p[metric] for p in other))
+    high = min(max(p[metric] for p in reference), max(p[metric] for p in other))
+    area = lambda c: sum(k * (high ** (i + 1) - low ** (i + 1)) / (i + 1) for i, k in enumerate(c))
+    return (math.exp((area(fit(other)) - area(fit(reference))) / (high - low)) - 1) * 100
+
+
+def rate(args):
+    """Against FFmpeg in one process with keys forced where our seams are, and against the encoder's own keys."""
+    rows = []
+    files = [Path(f) for f in args.files] or sorted((ROOT / "../shared/media").glob("*.mp4"))
+    for case in args.cases:
+        encoder, options, gop, _ = CASES[case]
+        for source in files:
+            points = {"frameloom": [], "same_keys": [], "own_keys": []}
+            base = float(options["crf"])
+            for crf in (base - 5, base - 1, base + 3, base + 7):
+                variant = {**options, "crf": f"{crf:g}"}
+                CASES["_"] = (encoder, variant, gop, 0)
+                out = args.work / "rate.mkv"
+                plan = subprocess.run(frameloom_command(args, "_", source, out, args.extra + ["--dry-run", "--json"]),
+                                      capture_output=True, text=True, check=True).stdout
+                plan = next(json.loads(l) for l in plan.splitlines() if json.loads(l)["type"] == "plan")
+                num, den = map(int, plan["time_base"].split("/"))
+                seams = [s["start"] * num / den for s in plan["segments"] if s["start"] is not None]
+                run(frameloom_command(args, "_", source, out, args.extra))
+                points["frameloom"].append(bits_and_psnr(args, source, out))
+                command = ffmpeg_command(args, "_", source, out)
+                if seams:
+                    keys = ["-force_key_frames", ",".join(f"{s:.6f}" for s in seams)]
+                    if encoder in ("libx264", "libx265"):
+                        keys += ["-forced-idr", "1"]
+                    run(command[:-1] + keys + [command[-1]])
+                else:
+                    run(command)
+                points["same_keys"].append(bits_and_psnr(args, source, out))
+                run(command)
+                points["own_keys"].append(bits_and_psnr(args, source, out))
+            row = {"case": case, "file": source.name, "segments": len(seams) + 1, "points": points}
+            for metric in ["psnr"] + (["vmaf"] if args.vmaf else []):
+                for other in ("same_keys", "own_keys"):
+                    row[f"bd_{metric}_{other}"] = bd_rate(points[other], points["frameloom"], metric)
+            rows.append(row)
+            args.save("rate", rows)
+            print(case, source.name, f"{row['segments']} segments", {k: round(v, 2) for k, v in row.items() if k.startswith("bd_")}, flush=True)
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("what", choices=["speed", "memory", "rate"])
+    parser.add_argument("files", nargs="*")
+    parser.add_argument("--cases", default="x264-medium,x265-medium,svtav1-8", type=lambda t: t.split(","))
+    parser.add_argument("--pairs", type=int, default=5)
+    parser.add_argument("--seconds", type=int, help="length of the input; otherwise the case's own")
+    parser.add_argument("--hand", default=[], type=lambda t: [int(x) for x in t.split(",")], help="also FFmpeg by hand in so many parts")
+    parser.add_argument("--budget", type=float, default=0, help="begin no further pair after so many seconds")
+    parser.add_argument("--frameloom", default=ROOT / "target/release/frameloom")
+    parser.add_argument("--ffmpeg", default="ffmpeg")
+    parser.add_argument("--ffprobe", default="ffprobe")
+    parser.add_argument("--quality-ffmpeg", help="program that measures PSNR (and with --vmaf VMAF); otherwise --ffmpeg")
+    parser.add_argument("--vmaf", action="store_true")
+    parser.add_argument("--label", default=platform.node() or "machine", help="names the machine in the results' folder")
+    parser.add_argument("--out", type=Path)
+    parser.add_argument("--work", type=Path, default=ROOT / "bench/work")
+    parser.add_argument("--extra", default=[], type=lambda t: t.split(), help="further options for frameloom")
+    args = parser.parse_args()
+    args.begun = time.monotonic()
+    args.quality_ffmpeg = args.quality_ffmpeg or args.ffmpeg
+    args.work.mkdir(parents=True, exist_ok=True)
+    out = args.out or ROOT / "bench/runs" / f"{datetime.date.today()}-{args.label}"
+    out.mkdir(parents=True, exist_ok=True)
+    version = lambda c: subprocess.run(c, capture_output=True, text=True, check=True).stdout.splitlines()[0]
+    facts = {"frameloom": version([str(args.frameloom), "--version"]), "ffmpeg": version([args.ffmpeg, "-version"]),
+             "cores": len(os.sched_getaffinity(0)), "machine": platform.machine(), "arguments": sys.argv[1:]}
+
+    def save(name, rows):
+        path = out / f"{name}-{facts['cores']}cores.json"
+        path.write_text(json.dumps({"facts": facts, "rows": rows}, indent=1) + "\n")
+
+    args.save = save
+    {"speed": speed, "memory": memory, "rate": rate}[args.what](args)
+
+
+main()

@@ -1,0 +1,269 @@
+//! What may be typed. Completions and man pages come from the same definition.
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use std::path::PathBuf;
+
+/// Transcodes video with every core of the machine: closed segments in parallel, one exact file.
+#[derive(Debug, Parser)]
+#[command(name = "frameloom", version, propagate_version = true, max_term_width = 100)]
+pub struct Cli {
+    #[command(flatten)]
+    pub global: Global,
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// How much is said, and how.
+#[derive(Clone, Debug, Args)]
+pub struct Global {
+    /// Say nothing but errors.
+    #[arg(short, long, global = true)]
+    pub quiet: bool,
+    /// Say more; twice: what FFmpeg says, too.
+    #[arg(short, long, global = true, action = clap::ArgAction::Count)]
+    pub verbose: u8,
+    /// One JSON object a line on stdout, each with a "type"; see docs/json.md.
+    #[arg(long, global = true)]
+    pub json: bool,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Transcode one file on all cores.
+    Transcode(Box<TranscodeArgs>),
+    /// Show what the index knows of a file.
+    Probe(ProbeArgs),
+    /// Show what this machine offers.
+    Devices(DevicesArgs),
+    /// Run one segment as a process (for --isolate).
+    #[command(hide = true)]
+    Worker,
+    /// Print a completion script for a shell.
+    Completions(CompletionsArgs),
+    /// Print the man page.
+    Man(ManArgs),
+}
+
+/// How workers get their frames.
+#[derive(Clone, Copy, Debug, Default, ValueEnum)]
+pub enum FeedArg {
+    /// Chosen by the planner.
+    #[default]
+    Auto,
+    /// Each worker decodes its own segment.
+    Split,
+    /// One decoder deals frames to all encoders.
+    Shared,
+}
+
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Times are seconds or HH:MM:SS.mmm. Exit codes: 0 done, 1 failed, 2 usage, 130 interrupted."
+)]
+pub struct TranscodeArgs {
+    /// The input; "-" reads standard input.
+    pub input: PathBuf,
+    /// The output; "-" writes standard output.
+    #[arg(short, long, value_name = "FILE")]
+    pub output: PathBuf,
+
+    /// Container of the output, by FFmpeg's name; otherwise by the output's ending.
+    #[arg(long, value_name = "NAME", help_heading = "Containers")]
+    pub format: Option<String>,
+    /// Container of the input, by FFmpeg's name, when it can't be guessed.
+    #[arg(long, value_name = "NAME", help_heading = "Containers")]
+    pub input_format: Option<String>,
+
+    /// Video encoder, by FFmpeg's name.
+    #[arg(short, long, value_name = "NAME", default_value = "libx264", help_heading = "Video")]
+    pub encoder: String,
+    /// Constant rate factor: quality, lower is better.
+    #[arg(long, value_name = "NUMBER", help_heading = "Video")]
+    pub crf: Option<f64>,
+    /// Constant quantiser, lower is better.
+    #[arg(long, value_name = "NUMBER", help_heading = "Video", conflicts_with = "crf")]
+    pub qp: Option<f64>,
+    /// The encoder's preset: speed against size.
+    #[arg(long, value_name = "PRESET", help_heading = "Video")]
+    pub preset: Option<String>,
+    /// The encoder's tuning.
+    #[arg(long, value_name = "TUNE", help_heading = "Video")]
+    pub tune: Option<String>,
+    /// Pixel format; otherwise the source's, where the encoder takes it.
+    #[arg(long, value_name = "FORMAT", help_heading = "Video")]
+    pub pix_fmt: Option<String>,
+    /// Longest distance of key frames, in frames.
+    #[arg(long, value_name = "FRAMES", value_parser = clap::value_parser!(u32).range(1..), help_heading = "Video")]
+    pub gop: Option<u32>,
+    /// Key frames at exact multiples of --gop only, none at scene cuts.
+    #[arg(long, requires = "gop", help_heading = "Video")]
+    pub fixed_gop: bool,
+    /// A further option of the encoder; may be given several times.
+    #[arg(long, value_name = "KEY=VALUE", value_parser = key_value, help_heading = "Video")]
+    pub encoder_opt: Vec<(String, String)>,
+
+    /// copy, none, or an encoder with an optional bit rate: "aac:128k".
+    #[arg(long, value_name = "HOW", default_value = "copy", help_heading = "Other streams")]
+    pub audio: String,
+    /// copy or none.
+    #[arg(long, value_name = "HOW", default_value = "copy", value_parser = ["copy", "none"], help_heading = "Other streams")]
+    pub subtitles: String,
+    /// Streams of the input to take, by number, separated by commas.
+    #[arg(long, value_name = "N,N", value_delimiter = ',', help_heading = "Other streams")]
+    pub streams: Option<Vec<usize>>,
+
+    /// Begin this long after the first frame; the output begins at 0.
+    #[arg(long, value_name = "TIME", value_parser = time, help_heading = "Range")]
+    pub start: Option<f64>,
+    /// End this long after the first frame.
+    #[arg(long, value_name = "TIME", value_parser = time, help_heading = "Range")]
+    pub end: Option<f64>,
+
+    /// Length of a segment in seconds; it becomes a whole number of key intervals.
+    #[arg(long, value_name = "SECONDS", value_parser = positive, help_heading = "Parallel work")]
+    pub segment: Option<f64>,
+    /// Number of workers, or "auto": all cores, within memory.
+    #[arg(short, long, value_name = "N", default_value = "auto", value_parser = workers, help_heading = "Parallel work")]
+    pub workers: Workers,
+    /// Threads inside each encoder. This may change bytes; the default depends on picture size and encoder, never on the machine.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=64), help_heading = "Parallel work")]
+    pub threads_per_worker: Option<u32>,
+    /// How workers get their frames. The bytes are the same.
+    #[arg(long, value_enum, default_value = "auto", help_heading = "Parallel work")]
+    pub feed: FeedArg,
+    /// Frames that the shared decoder may be ahead of the encoders.
+    #[arg(long, value_name = "FRAMES", value_parser = clap::value_parser!(u32).range(1..), help_heading = "Parallel work")]
+    pub async_depth: Option<u32>,
+    /// Run workers as processes: a library that crashes or hangs costs a retry, not the job.
+    #[arg(long, help_heading = "Parallel work")]
+    pub isolate: bool,
+    /// A worker that gets nothing done for this long has hung.
+    #[arg(long, value_name = "SECONDS", default_value = "300", value_parser = positive, help_heading = "Parallel work")]
+    pub stall_timeout: f64,
+
+    /// Go on with what an interrupted or killed run finished.
+    #[arg(long, help_heading = "Running")]
+    pub resume: bool,
+    /// Folder for finished segments; otherwise that of the output.
+    #[arg(long, value_name = "DIR", help_heading = "Running")]
+    pub temp: Option<PathBuf>,
+    /// Keep finished segments and journal afterwards.
+    #[arg(long, help_heading = "Running")]
+    pub keep_temp: bool,
+    /// Replace the output if it exists.
+    #[arg(short = 'y', long = "yes", conflicts_with = "no", help_heading = "Running")]
+    pub yes: bool,
+    /// Never replace an output (the default).
+    #[arg(short = 'n', long = "no", help_heading = "Running")]
+    pub no: bool,
+    /// Damage in the input is a failure.
+    #[arg(long, help_heading = "Running")]
+    pub strict: bool,
+    /// Decode the result and compare its pictures with the source's.
+    #[arg(long, help_heading = "Running")]
+    pub verify: bool,
+    /// Print the plan and do nothing.
+    #[arg(long, help_heading = "Running")]
+    pub dry_run: bool,
+    /// Write a timeline for Perfetto or chrome://tracing.
+    #[arg(long, value_name = "FILE", help_heading = "Running")]
+    pub trace: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub struct ProbeArgs {
+    /// The input; "-" reads standard input.
+    pub input: PathBuf,
+    /// Container of the input, by FFmpeg's name, when it can't be guessed.
+    #[arg(long, value_name = "NAME")]
+    pub input_format: Option<String>,
+    /// Number of the video stream to look at; otherwise the best.
+    #[arg(long, value_name = "N")]
+    pub stream: Option<usize>,
+}
+
+#[derive(Debug, Args)]
+pub struct DevicesArgs {}
+
+#[derive(Debug, Args)]
+pub struct CompletionsArgs {
+    /// The shell.
+    pub shell: clap_complete::Shell,
+}
+
+#[derive(Debug, Args)]
+pub struct ManArgs {
+    /// A command; otherwise the program.
+    pub command: Option<String>,
+}
+
+/// `--workers`.
+#[derive(Clone, Copy, Debug)]
+pub enum Workers {
+    Auto,
+    Number(usize),
+}
+
+fn workers(text: &str) -> Result<Workers, String> {
+    match text {
+        "auto" => Ok(Workers::Auto),
+        _ => match text.parse() {
+            Ok(0) | Err(_) => Err("a number from 1 on, or \"auto\"".into()),
+            Ok(n) if n > 1024 => Err("at most 1024".into()),
+            Ok(n) => Ok(Workers::Number(n)),
+        },
+    }
+}
+
+fn key_value(text: &str) -> Result<(String, String), String> {
+    match text.split_once('=') {
+        Some((key, value)) if !key.is_empty() => Ok((key.into(), value.into())),
+        _ => Err("expected KEY=VALUE".into()),
+    }
+}
+
+fn positive(text: &str) -> Result<f64, String> {
+    match text.parse::<f64>() {
+        Ok(n) if n.is_finite() && n > 0.0 => Ok(n),
+        _ => Err("a number above 0".into()),
+    }
+}
+
+/// Seconds, MM:SS or HH:MM:SS, each with a fraction.
+fn time(text: &str) -> Result<f64, String> {
+    let wrong = || "seconds, MM:SS or HH:MM:SS".to_owned();
+    let parts: Vec<&str> = text.split(':').collect();
+    if parts.len() > 3 {
+        return Err(wrong());
+    }
+    let mut seconds = 0.0;
+    for part in parts {
+        let value: f64 = part.parse().map_err(|_| wrong())?;
+        if !value.is_finite() || value < 0.0 || part.starts_with(['-', '+']) {
+            return Err(wrong());
+        }
+        seconds = seconds * 60.0 + value;
+    }
+    Ok(seconds)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_definition_is_sound() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn times_can_be_typed_in_several_ways() {
+        assert_eq!(time("90"), Ok(90.0));
+        assert_eq!(time("1:30.5"), Ok(90.5));
+        assert_eq!(time("1:00:01"), Ok(3601.0));
+        assert!(
+            time("-1").is_err() && time("a").is_err() && time("1:2:3:4").is_err() && time("inf").is_err()
+        );
+    }
+}

@@ -1,0 +1,61 @@
+//! `frameloom devices`.
+
+use crate::args::DevicesArgs;
+use crate::printer::Printer;
+use frameloom::Result;
+use frameloom::device::Device;
+use frameloom_media::{encoders, library_versions};
+
+/// Encoders whose seams are tested.
+const TESTED: [&str; 9] =
+    ["libx264", "libx265", "libsvtav1", "libaom-av1", "libvpx-vp9", "librav1e", "ffv1", "prores_ks", "mjpeg"];
+
+pub fn run(_: &DevicesArgs, printer: &Printer) -> Result<()> {
+    let cpu = Device::cpu();
+    let video: Vec<_> = encoders().into_iter().filter(|e| e.video).collect();
+    if printer.is_json() {
+        printer.object(&serde_json::json!({
+            "type": "device",
+            "name": cpu.name,
+            "cores": cpu.cores,
+            "memory_total": cpu.memory.total,
+            "memory_available": cpu.memory.available,
+        }));
+        printer.object(&serde_json::json!({
+            "type": "libraries",
+            "versions": library_versions().into_iter().collect::<std::collections::BTreeMap<_, _>>(),
+        }));
+        for e in &video {
+            printer.object(&serde_json::json!({
+                "type": "encoder", "name": e.name, "codec": e.codec, "description": e.long_name,
+                "hardware": e.hardware, "experimental": e.experimental, "intra_only": e.intra_only,
+                "tested": TESTED.contains(&e.name.as_str()),
+            }));
+        }
+        return Ok(());
+    }
+    let gib = |bytes: u64| bytes as f64 / f64::from(1 << 30);
+    printer.out(&format!(
+        "cpu      {} cores, {:.1} GiB of memory, {:.1} GiB free",
+        cpu.cores,
+        gib(cpu.memory.total),
+        gib(cpu.memory.available)
+    ));
+    let versions: Vec<String> = library_versions().iter().map(|(n, v)| format!("{n} {v}")).collect();
+    printer.out(&format!("FFmpeg   {}", versions.join(", ")));
+    let names = |wanted: &dyn Fn(&str, bool) -> bool| {
+        let names: Vec<&str> =
+            video.iter().filter(|e| wanted(&e.name, e.hardware)).map(|e| e.name.as_str()).collect();
+        names.join(" ")
+    };
+    printer.out(&format!("encoders with tested seams\n         {}", names(&|n, _| TESTED.contains(&n))));
+    let missing: Vec<&str> = TESTED.into_iter().filter(|t| video.iter().all(|e| e.name != *t)).collect();
+    if !missing.is_empty() {
+        printer.out(&format!("missing from this FFmpeg\n         {}", missing.join(" ")));
+    }
+    printer.out(&format!(
+        "others (usable, not tested)\n         {}",
+        names(&|n, hardware| !TESTED.contains(&n) && !hardware)
+    ));
+    Ok(())
+}

@@ -1,0 +1,8 @@
+//! One file per command.
+
+pub mod completions;
+pub mod devices;
+pub mod man;
+pub mod probe;
+pub mod transcode;
+pub mod worker;

@@ -1,0 +1,113 @@
+//! One place decides what is said, and where: data on stdout, all else on stderr.
+
+use crate::args::Global;
+use frameloom::Error;
+use serde::Serialize;
+use std::io::{IsTerminal, Write};
+
+/// Quiet, verbose, JSON, colour and terminal, decided once.
+#[derive(Clone, Copy, Debug)]
+pub struct Printer {
+    quiet: bool,
+    verbose: u8,
+    json: bool,
+    /// Standard error is a terminal: progress may be drawn.
+    terminal: bool,
+    colour: bool,
+}
+
+impl Printer {
+    pub fn new(global: &Global) -> Self {
+        let terminal = std::io::stderr().is_terminal();
+        let colour = terminal && std::env::var_os("NO_COLOR").is_none_or(|v| v.is_empty());
+        Self { quiet: global.quiet, verbose: global.verbose, json: global.json, terminal, colour }
+    }
+
+    /// Log lines of the libraries, on stderr, as far as asked for.
+    pub fn install_log(&self) {
+        let default = match self.verbose {
+            0 => "error,ffmpeg=off",
+            1 => "info,ffmpeg=off",
+            2 => "debug",
+            _ => "trace",
+        };
+        let filter = tracing_subscriber::EnvFilter::try_from_env("FRAMELOOM_LOG")
+            .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new(default));
+        // A second subscriber can't exist: this runs once.
+        let _ = tracing_subscriber::fmt()
+            .with_env_filter(filter)
+            .with_writer(std::io::stderr)
+            .with_ansi(self.colour)
+            .without_time()
+            .try_init();
+    }
+
+    pub fn is_json(&self) -> bool {
+        self.json
+    }
+
+    /// Progress may be drawn.
+    pub fn draws(&self) -> bool {
+        self.terminal && !self.quiet && !self.json
+    }
+
+    /// Plain lines now and then.
+    pub fn tells(&self) -> bool {
+        !self.quiet && !self.json
+    }
+
+    /// A line on stderr, unless quiet.
+    pub fn line(&self, text: &str) {
+        if self.tells() {
+            eprintln!("{text}");
+        }
+    }
+
+    /// A line on stderr with `-v`.
+    pub fn detail(&self, text: &str) {
+        if self.tells() && self.verbose > 0 {
+            eprintln!("{text}");
+        }
+    }
+
+    pub fn warning(&self, text: &str) {
+        if self.json {
+            self.object(&serde_json::json!({ "type": "warning", "message": text }));
+        } else if !self.quiet {
+            eprintln!("{} {text}", self.paint("warning:", "33"));
+        }
+    }
+
+    /// One sentence, its causes, and what to do.
+    pub fn error(&self, error: &Error) {
+        if self.json {
+            self.object(&serde_json::json!({
+                "type": "error",
+                "kind": error.kind,
+                "message": error.to_string(),
+                "hint": error.hint,
+                "place": error.place,
+            }));
+        }
+        eprintln!("{} {error}", self.paint("error:", "31"));
+        if let Some(hint) = &error.hint {
+            eprintln!("{} {hint}", self.paint("hint:", "36"));
+        }
+    }
+
+    /// One JSON object on a line of stdout.
+    pub fn object(&self, value: &impl Serialize) {
+        if let Ok(text) = serde_json::to_string(value) {
+            self.out(&text);
+        }
+    }
+
+    /// A line of data on stdout. A reader that has gone is no failure of the job.
+    pub fn out(&self, text: &str) {
+        let _ = writeln!(std::io::stdout(), "{text}");
+    }
+
+    pub fn paint(&self, text: &str, code: &str) -> String {
+        if self.colour { format!("\u{1b}[1;{code}m{text}\u{1b}[0m") } else { text.to_owned() }
+    }
+}

@@ -1,0 +1,12 @@
+//! The real program on real files. Clips are made with the system's `ffmpeg`; truth comes from its plain decode.
+
+mod bad_input;
+mod clips;
+mod exact;
+mod failure;
+mod looks;
+mod reference;
+mod run;
+mod same_bytes;
+mod seams;
+mod streams;

@@ -1,0 +1,286 @@
+//! The frames of one range, in presentation order, with the times of a plain decode of the whole input.
+
+use crate::error::{Error, ErrorKind, Result};
+use crate::index::Timing;
+use crate::source::{self, PacketSource};
+use crate::task::{Damage, SegmentTask, SourceSpec};
+use frameloom_media::{Decoder, DecoderSettings, Frame, Packet};
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+/// Frames of one segment, in presentation order, their times resolved and set.
+pub trait Decode {
+    /// The next frame; `None` after the last.
+    fn next(&mut self) -> Result<Option<Frame>>;
+    /// Damage met so far in the segment's range.
+    fn damage(&mut self) -> Vec<Damage>;
+}
+
+/// Gives every frame a time: its own, or the one before plus a frame's duration; never the same twice, never backwards.
+#[derive(Clone, Debug)]
+pub struct TimeResolver {
+    last: Option<(i64, i64)>,
+    /// What is added to times after jumps back.
+    offset: i64,
+    frame_ticks: i64,
+    /// A step back by more than this is a jump of the input's clock, not disorder.
+    jump: i64,
+}
+
+impl TimeResolver {
+    /// `frame_ticks`: a frame's duration where it doesn't say. `second`: ticks of a second.
+    pub fn new(frame_ticks: i64, second: i64) -> Self {
+        let frame_ticks = frame_ticks.max(1);
+        Self { last: None, offset: 0, frame_ticks, jump: second.max(16 * frame_ticks) }
+    }
+
+    /// The time of the next frame in presentation order.
+    pub fn resolve(&mut self, time: Option<i64>, duration: i64) -> i64 {
+        let step = if duration > 0 { duration } else { self.frame_ticks };
+        let resolved = match (time, self.last) {
+            (None, None) => 0,
+            (None, Some((last, its_step))) => last + its_step,
+            (Some(time), None) => time,
+            (Some(time), Some((last, its_step))) => {
+                let mut at = time.saturating_add(self.offset);
+                if at < last - self.jump {
+                    self.offset += last + its_step - at;
+                    at = last + its_step;
+                }
+                if at > last { at } else { last + 1 }
+            }
+        };
+        self.last = Some((resolved, step));
+        resolved
+    }
+}
+
+/// A decoder with its packets, one after the other, that goes on after damage.
+pub struct LinearDecoder {
+    decoder: Decoder,
+    ready: VecDeque<Frame>,
+    resolver: TimeResolver,
+    /// Damage since it was last asked for.
+    damage: Vec<Damage>,
+}
+
+impl LinearDecoder {
+    /// For the stream of `task`.
+    pub fn new(task: &SegmentTask, threads: u32) -> Result<Self> {
+        let settings = DecoderSettings { threads, slices_only: false };
+        let decoder = Decoder::open(&task.params, task.time_base, settings).map_err(|e| {
+            let error = Error::media(ErrorKind::Input, &e);
+            match e.code {
+                0 => error.hint("`ffmpeg -decoders` lists what the FFmpeg that is installed can decode"),
+                _ => error,
+            }
+        })?;
+        let resolver = TimeResolver::new(task.frame_ticks, task.time_base.ticks(1.0));
+        Ok(Self { decoder, ready: VecDeque::new(), resolver, damage: Vec::new() })
+    }
+
+    /// Decodes a packet, or with `None` what the decoder still holds.
+    pub fn push(&mut self, packet: Option<&Packet>) {
+        loop {
+            let taken = self.decoder.send(packet).unwrap_or_else(|e| {
+                self.note(packet.and_then(Packet::pts), e.message);
+                true
+            });
+            self.collect(packet.and_then(Packet::pts));
+            if taken {
+                return;
+            }
+        }
+    }
+
+    /// The next frame, with its time resolved and set.
+    pub fn pop(&mut self) -> Option<Frame> {
+        self.ready.pop_front()
+    }
+
+    /// Damage since the last call.
+    pub fn take_damage(&mut self) -> Vec<Damage> {
+        std::mem::take(&mut self.damage)
+    }
+
+    fn note(&mut self, time: Option<i64>, what: String) {
+        self.damage.push(Damage { time, what });
+    }
+
+    fn collect(&mut self, near: Option<i64>) {
+        let mut failures = 0;
+        loop {
+            match self.decoder.receive() {
+                Ok(Some(mut frame)) => {
+                    let duration = frame.duration();
+                    let damaged = frame.is_damaged();
+                    let time = self.resolver.resolve(frame.pts(), duration);
+                    frame.set_pts(Some(time));
+                    if damaged {
+                        self.note(Some(time), "the picture is damaged".into());
+                    }
+                    self.ready.push_back(frame);
+                }
+                Ok(None) => return,
+                Err(e) => {
+                    self.note(near, e.message);
+                    failures += 1;
+                    // A decoder that only fails while it drains would never say that it is empty.
+                    if failures > 256 {
+                        return;
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// The range of one segment, decoded by itself: the split feed.
+pub struct RangeDecoder<'a> {
+    task: &'a SegmentTask,
+    stop: &'a Arc<AtomicBool>,
+    source: Box<dyn PacketSource>,
+    linear: LinearDecoder,
+    /// Frames before the first one that is wanted were seen.
+    started: bool,
+    ended: bool,
+    number: i64,
+    damage: Vec<Damage>,
+    /// First frame, found while choosing the entry.
+    first: Option<Frame>,
+}
+
+impl<'a> RangeDecoder<'a> {
+    /// Opens the source at the segment's best entry. When the picture at which decoding begins turns out to be damaged, or the
+    /// first frame of the range doesn't come, it begins earlier: a decode of the whole input would have had that past too.
+    pub fn open(task: &'a SegmentTask, stop: &'a Arc<AtomicBool>) -> Result<Self> {
+        // Frames that are addressed by number can only be counted from the first.
+        let by_number = task.timing == Timing::Ordinal;
+        let entries: Vec<_> = if by_number || task.segment.start.is_none() {
+            vec![None]
+        } else {
+            // A pipe's early packets are gone once their segments are done.
+            let beginning = match task.source {
+                SourceSpec::Spool { .. } if !task.segment.entries.is_empty() => None,
+                _ => Some(None),
+            };
+            task.segment.entries.iter().map(Some).chain(beginning).collect()
+        };
+        let mut seen_first: Option<Option<i64>> = None;
+        let last = entries.len() - 1;
+        for (i, entry) in entries.into_iter().enumerate() {
+            let mut decoder = Self {
+                task,
+                stop,
+                source: source::open(&task.source, entry, stop)?,
+                linear: LinearDecoder::new(task, task.decoder_threads)?,
+                started: false,
+                ended: false,
+                number: 0,
+                damage: Vec::new(),
+                first: None,
+            };
+            if i == last {
+                return Ok(decoder);
+            }
+            let first = decoder.advance()?;
+            let time = first.as_ref().and_then(Frame::pts);
+            let clean = decoder.damage.is_empty();
+            // The same wrong first frame from two entries is no matter of the entry.
+            if clean && (time == task.segment.start || seen_first == Some(time)) {
+                decoder.first = first;
+                return Ok(decoder);
+            }
+            if clean {
+                seen_first = Some(time);
+            }
+        }
+        Err(Error::new(ErrorKind::Internal, "no entry to decode from"))
+    }
+
+    fn advance(&mut self) -> Result<Option<Frame>> {
+        loop {
+            if self.stop.load(Ordering::Relaxed) {
+                return Err(Error::interrupted());
+            }
+            while let Some(frame) = self.linear.pop() {
+                let address = match self.task.timing {
+                    Timing::Presentation => frame.pts().unwrap_or(i64::MIN),
+                    Timing::Ordinal => self.number,
+                };
+                self.number += 1;
+                self.note_damage(address);
+                if self.task.segment.end.is_some_and(|end| address >= end) {
+                    self.ended = true;
+                    return Ok(None);
+                }
+                if self.task.segment.start.is_none_or(|start| address >= start) {
+                    self.started = true;
+                    return Ok(Some(frame));
+                }
+            }
+            if self.ended {
+                return Ok(None);
+            }
+            let packet = self.source.next()?;
+            self.ended = packet.is_none();
+            self.linear.push(packet.as_ref());
+        }
+    }
+
+    /// Keeps damage that touches the range, or lies between the entry and its first frame.
+    fn note_damage(&mut self, address: i64) {
+        let (start, end) = (self.task.segment.start, self.task.segment.end);
+        for damage in self.linear.take_damage() {
+            let at =
+                if self.task.timing == Timing::Ordinal { address } else { damage.time.unwrap_or(address) };
+            let before = start.is_some_and(|s| at < s);
+            let after = end.is_some_and(|e| at >= e);
+            if !after && (!before || !self.started) {
+                self.damage.push(damage);
+            }
+        }
+    }
+}
+
+impl Decode for RangeDecoder<'_> {
+    fn next(&mut self) -> Result<Option<Frame>> {
+        if let Some(first) = self.first.take() {
+            return Ok(Some(first));
+        }
+        if self.ended && self.linear.ready.is_empty() {
+            self.note_damage(self.task.segment.end.map_or(i64::MAX, |e| e - 1));
+            return Ok(None);
+        }
+        self.advance()
+    }
+
+    fn damage(&mut self) -> Vec<Damage> {
+        let start = self.task.segment.start;
+        self.damage.retain(|d| start.is_none_or(|s| d.time.is_none_or(|t| t >= s)));
+        std::mem::take(&mut self.damage)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_never_repeat_and_missing_ones_are_filled() {
+        let mut r = TimeResolver::new(10, 1000);
+        let times: Vec<i64> =
+            [Some(5), Some(5), None, Some(40), None].into_iter().map(|t| r.resolve(t, 0)).collect();
+        assert_eq!(times, [5, 6, 16, 40, 50]);
+    }
+
+    #[test]
+    fn jumps_back_are_mended_and_disorder_is_not() {
+        let mut r = TimeResolver::new(10, 1000);
+        let times = [Some(5000), Some(5010), Some(0), Some(10), Some(20)].map(|t| r.resolve(t, 10));
+        assert_eq!(times, [5000, 5010, 5020, 5030, 5040]);
+        let mut r = TimeResolver::new(10, 1000);
+        assert_eq!([Some(500), Some(490), Some(510)].map(|t| r.resolve(t, 10)), [500, 501, 510]);
+    }
+}

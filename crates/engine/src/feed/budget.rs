@@ -1,0 +1,121 @@
+//! A limit on frames in flight between one decoder and several encoders.
+
+use crate::cancel::Cancel;
+use crate::trace::Trace;
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
+
+/// Frames and bytes that may wait; both limits hold, but one frame is always let through.
+pub struct Budget {
+    state: Mutex<State>,
+    freed: Condvar,
+    frames: usize,
+    bytes: usize,
+    trace: Trace,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    frames: usize,
+    bytes: usize,
+    peak_bytes: usize,
+    cancelled: bool,
+}
+
+/// The right to one frame's place; given back when dropped.
+pub struct Permit {
+    budget: Arc<Budget>,
+    bytes: usize,
+}
+
+impl Budget {
+    /// At most so many frames and bytes.
+    pub fn new(frames: usize, bytes: usize, cancel: &Cancel, trace: &Trace) -> Arc<Self> {
+        let budget = Arc::new(Self {
+            state: Mutex::new(State::default()),
+            freed: Condvar::new(),
+            frames: frames.max(1),
+            bytes,
+            trace: trace.clone(),
+        });
+        let weak = Arc::downgrade(&budget);
+        let wake = move || {
+            if let Some(budget) = weak.upgrade() {
+                budget.lock().cancelled = true;
+                budget.freed.notify_all();
+            }
+        };
+        // The registration lasts as long as the token: the hook holds only a weak reference.
+        std::mem::forget(cancel.on_cancel(wake));
+        budget
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, State> {
+        // Nothing that can panic runs under the lock.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Waits for room for a frame of so many bytes; `None` when cancelled.
+    pub fn acquire(self: &Arc<Self>, bytes: usize) -> Option<Permit> {
+        let mut state = self.lock();
+        while !state.cancelled
+            && state.frames > 0
+            && (state.frames >= self.frames || state.bytes + bytes > self.bytes)
+        {
+            state = self.freed.wait(state).unwrap_or_else(PoisonError::into_inner);
+        }
+        if state.cancelled {
+            return None;
+        }
+        state.frames += 1;
+        state.bytes += bytes;
+        state.peak_bytes = state.peak_bytes.max(state.bytes);
+        self.trace.counter("async depth (frames)", &[("frames", state.frames as u64)]);
+        Some(Permit { budget: self.clone(), bytes })
+    }
+
+    /// Most bytes that ever waited.
+    pub fn peak_bytes(&self) -> usize {
+        self.lock().peak_bytes
+    }
+}
+
+impl Drop for Permit {
+    fn drop(&mut self) {
+        let mut state = self.budget.lock();
+        state.frames -= 1;
+        state.bytes -= self.bytes;
+        self.budget.trace.counter("async depth (frames)", &[("frames", state.frames as u64)]);
+        self.budget.freed.notify_all();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::Duration;
+
+    #[test]
+    fn neither_limit_is_passed_and_a_large_frame_still_gets_through() {
+        let cancel = Cancel::new();
+        let budget = Budget::new(3, 100, &cancel, &Trace::disabled());
+        let huge = budget.acquire(1000).unwrap();
+        drop(huge);
+        let a = budget.acquire(60).unwrap();
+        let waiting = {
+            let budget = budget.clone();
+            std::thread::spawn(move || budget.acquire(60).is_some())
+        };
+        std::thread::sleep(Duration::from_millis(30));
+        assert!(!waiting.is_finished());
+        drop(a);
+        assert!(waiting.join().unwrap());
+        let _all: Vec<_> = (0..3).map(|_| budget.acquire(1).unwrap()).collect();
+        let waiting = {
+            let budget = budget.clone();
+            std::thread::spawn(move || budget.acquire(1).is_none())
+        };
+        std::thread::sleep(Duration::from_millis(30));
+        cancel.cancel();
+        assert!(waiting.join().unwrap());
+    }
+}

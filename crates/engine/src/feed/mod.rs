@@ -1,0 +1,5 @@
+//! How frames reach the encoders: each worker decodes its own range (split), or one decoder deals to all (shared).
+
+pub mod budget;
+pub mod reader;
+pub mod shared;

@@ -1,0 +1,185 @@
+//! Whoever reads the input once: a pipe's packets, or a file's for the shared feed.
+
+use super::shared::{Dealer, DealtFrames};
+use crate::error::{Error, ErrorKind, Result};
+use crate::index::{Indexer, Summary, Timing, VideoPacket};
+use crate::plan::layout::{LayoutBuilder, Segment};
+use crate::spool::{OtherWriter, VideoSpool};
+use frameloom_media::{Input, Packet};
+use std::collections::VecDeque;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+/// Packets in file order: first those that the planner looked at, then the rest.
+pub struct Replay {
+    /// Read already.
+    pub first: VecDeque<Packet>,
+    /// The rest.
+    pub input: Input,
+}
+
+impl Replay {
+    fn next(&mut self) -> Result<Option<Packet>> {
+        if let Some(packet) = self.first.pop_front() {
+            return Ok(Some(packet));
+        }
+        self.input.read().map_err(|e| Error::media(ErrorKind::Input, &e))
+    }
+}
+
+/// What the reader reports to.
+pub trait Listener {
+    /// A segment was decided. With the split feed of a pipe it can be decoded from now on; the call may wait until a worker is free.
+    fn decided(&mut self, segment: &Segment) -> Result<()>;
+    /// The shared decoder begins a segment.
+    fn begin(&mut self, segment: &Segment, frames: DealtFrames);
+}
+
+/// How a pipe is read: its index, layout and spools, all as the packets come.
+pub struct PipeReader {
+    /// Packets.
+    pub replay: Replay,
+    /// Number of the video stream.
+    pub video: usize,
+    /// How frames are addressed.
+    pub timing: Timing,
+    /// What the packets are.
+    pub indexer: Indexer,
+    /// Packets among `replay.first` that the indexer and the layout have seen.
+    pub seen: VecDeque<VideoPacket>,
+    /// Cuts.
+    pub layout: LayoutBuilder,
+    /// Segments decided while planning.
+    pub decided: Vec<Segment>,
+    /// Video packets that may be needed again.
+    pub spool: Arc<Mutex<VideoSpool>>,
+    /// The other streams' packets.
+    pub others: OtherWriter,
+    /// No new segment is to be begun.
+    pub soft_stop: Arc<AtomicBool>,
+}
+
+impl PipeReader {
+    /// Reads to the end; returns what was found, and whether it was stopped before.
+    pub fn run(mut self, mut dealer: Option<Dealer>, listener: &mut dyn Listener) -> Result<(Summary, bool)> {
+        let mut held: VecDeque<(i64, Packet)> = VecDeque::new();
+        let mut stopped = false;
+        // Decided while planning; told only when their packets are in the spool.
+        let mut early = std::mem::take(&mut self.decided);
+        loop {
+            let next = match self.replay.next() {
+                Ok(next) => next,
+                Err(e) => {
+                    // As a plain decode does: what was read so far counts, and the damage is reported.
+                    self.indexer.damaged(f64::NAN, e.to_string());
+                    None
+                }
+            };
+            let Some(packet) = next else { break };
+            if packet.stream() != self.video {
+                self.indexer_counts(&packet);
+                self.others.push(&packet)?;
+                continue;
+            }
+            let (video, new) = match self.seen.pop_front() {
+                Some(video) => (video, Vec::new()),
+                None => match self.indexer.push(&packet) {
+                    Some(video) => (video, self.layout.push(&video)),
+                    None => continue,
+                },
+            };
+            self.spool.lock().unwrap_or_else(PoisonError::into_inner).push(video.number, &packet)?;
+            if self.seen.is_empty() {
+                Self::announce(std::mem::take(&mut early), &mut dealer, listener)?;
+            }
+            Self::announce(new, &mut dealer, listener)?;
+            if let Some(dealer) = &mut dealer {
+                let address = match self.timing {
+                    Timing::Presentation => video.pts.unwrap_or(i64::MIN),
+                    Timing::Ordinal => video.number as i64,
+                };
+                held.push_back((address, packet));
+                while let Some((address, _)) = held.front()
+                    && dealer.decided_until().is_none_or(|until| *address < until)
+                    && let Some((_, packet)) = held.pop_front()
+                {
+                    dealer.push(Some(&packet), &mut |s, f| listener.begin(s, f))?;
+                }
+                if dealer.is_past_end() {
+                    break;
+                }
+            }
+            if self.soft_stop.load(Ordering::Relaxed) {
+                stopped = true;
+                break;
+            }
+        }
+        self.others.flush()?;
+        Self::announce(early, &mut dealer, listener)?;
+        let rest = if stopped { Vec::new() } else { self.layout.finish() };
+        Self::announce(rest, &mut dealer, listener)?;
+        if let Some(mut dealer) = dealer
+            && !stopped
+        {
+            dealer.all_decided();
+            for (_, packet) in held {
+                dealer.push(Some(&packet), &mut |s, f| listener.begin(s, f))?;
+            }
+            dealer.push(None, &mut |s, f| listener.begin(s, f))?;
+        }
+        Ok((self.indexer.finish(), stopped))
+    }
+
+    fn indexer_counts(&mut self, packet: &Packet) {
+        // Those that the planner read were counted then.
+        if self.seen.is_empty() {
+            self.indexer.push(packet);
+        }
+    }
+
+    fn announce(
+        segments: Vec<Segment>,
+        dealer: &mut Option<Dealer>,
+        listener: &mut dyn Listener,
+    ) -> Result<()> {
+        for segment in segments {
+            listener.decided(&segment)?;
+            if let Some(dealer) = dealer {
+                dealer.decide([segment]);
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Reads a file once for the shared feed; all segments are known. Returns whether it was stopped.
+pub fn read_file(
+    mut input: Input,
+    video: usize,
+    mut dealer: Dealer,
+    soft_stop: &AtomicBool,
+    listener: &mut dyn Listener,
+) -> Result<bool> {
+    input.keep_only(|i| i == video);
+    dealer.all_decided();
+    let mut stop_after = None;
+    // A read error ends the stream; the index has reported it.
+    while let Some(packet) = input.read().ok().flatten() {
+        if packet.stream() != video {
+            continue;
+        }
+        dealer.push(Some(&packet), &mut |s, f| listener.begin(s, f))?;
+        if dealer.is_past_end() {
+            break;
+        }
+        if soft_stop.load(Ordering::Relaxed) {
+            // What has begun is finished.
+            let current = dealer.current();
+            if *stop_after.get_or_insert(current) != current {
+                return Ok(true);
+            }
+        }
+    }
+    dealer.push(None, &mut |s, f| listener.begin(s, f))?;
+    Ok(false)
+}

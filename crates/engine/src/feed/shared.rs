@@ -1,0 +1,242 @@
+//! The shared feed: one decoder deals the frames of whole segments to several encoders.
+
+use super::budget::{Budget, Permit};
+use crate::cancel::Cancel;
+use crate::decode::{Decode, LinearDecoder};
+use crate::error::{Error, Result};
+use crate::index::Timing;
+use crate::plan::layout::Segment;
+use crate::task::{Damage, SegmentTask};
+use crossbeam_channel::{Receiver, Sender};
+use frameloom_media::{Frame, Packet};
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+/// What travels from the decoder to an encoder.
+enum Dealt {
+    Frame(Frame, Permit),
+    Damage(Damage),
+    /// The segment is complete; a channel that closes without it was broken off.
+    End,
+}
+
+/// An encoder's end: the frames of one segment.
+pub struct DealtFrames {
+    receive: Receiver<Dealt>,
+    cancel: Cancel,
+    damage: Vec<Damage>,
+    waiting: Box<dyn Fn(bool) + Send>,
+}
+
+impl DealtFrames {
+    /// `waiting` is told when waiting for the decoder begins and ends.
+    pub fn on_wait(&mut self, waiting: impl Fn(bool) + Send + 'static) {
+        self.waiting = Box::new(waiting);
+    }
+}
+
+impl Decode for DealtFrames {
+    fn next(&mut self) -> Result<Option<Frame>> {
+        loop {
+            let dealt = match self.receive.try_recv() {
+                Ok(dealt) => Ok(dealt),
+                Err(_) => {
+                    (self.waiting)(true);
+                    let dealt = crossbeam_channel::select! {
+                        recv(self.receive) -> dealt => dealt,
+                        recv(self.cancel.cancelled()) -> _ => return Err(Error::interrupted()),
+                    };
+                    (self.waiting)(false);
+                    dealt
+                }
+            };
+            match dealt {
+                Ok(Dealt::Frame(frame, permit)) => {
+                    // The encoder holds the picture from here on; the queue's limit is for what waits.
+                    drop(permit);
+                    return Ok(Some(frame));
+                }
+                Ok(Dealt::Damage(damage)) => self.damage.push(damage),
+                Ok(Dealt::End) => return Ok(None),
+                Err(_) => return Err(Error::interrupted()),
+            }
+        }
+    }
+
+    fn damage(&mut self) -> Vec<Damage> {
+        std::mem::take(&mut self.damage)
+    }
+}
+
+/// What the dealer asks when a segment begins: `Some` hands the frames over, `None` passes over the segment.
+pub type Begin<'a> = dyn FnMut(&Segment, DealtFrames) + 'a;
+
+/// Decodes packets one after the other and deals the frames to segments.
+pub struct Dealer {
+    linear: LinearDecoder,
+    timing: Timing,
+    budget: Arc<Budget>,
+    cancel: Cancel,
+    /// Decided segments that haven't begun.
+    ahead: VecDeque<Segment>,
+    current: Option<(Segment, Option<Sender<Dealt>>)>,
+    /// Frames behind the last decided segment.
+    limbo: VecDeque<Frame>,
+    number: i64,
+    all_decided: bool,
+    /// Behind the last wanted frame: nothing more needs to be decoded.
+    past_end: bool,
+    /// Damage of segments that haven't begun.
+    damage: Vec<Damage>,
+}
+
+impl Dealer {
+    /// `task` describes the stream; its segment doesn't matter.
+    pub fn new(task: &SegmentTask, threads: u32, budget: Arc<Budget>, cancel: &Cancel) -> Result<Self> {
+        Ok(Self {
+            linear: LinearDecoder::new(task, threads)?,
+            timing: task.timing,
+            budget,
+            cancel: cancel.clone(),
+            ahead: VecDeque::new(),
+            current: None,
+            limbo: VecDeque::new(),
+            number: 0,
+            all_decided: false,
+            past_end: false,
+            damage: Vec::new(),
+        })
+    }
+
+    /// Announces segments, in order.
+    pub fn decide(&mut self, segments: impl IntoIterator<Item = Segment>) {
+        self.ahead.extend(segments);
+    }
+
+    /// There will be no more.
+    pub fn all_decided(&mut self) {
+        self.all_decided = true;
+    }
+
+    /// First address behind all decided segments; `None` when the last of them has no end.
+    pub fn decided_until(&self) -> Option<i64> {
+        match self.ahead.back().or(self.current.as_ref().map(|(s, _)| s)) {
+            Some(segment) => segment.end,
+            None => Some(i64::MIN),
+        }
+    }
+
+    /// All wanted frames were dealt.
+    pub fn is_past_end(&self) -> bool {
+        self.past_end
+    }
+
+    /// Number of the segment that is being dealt.
+    pub fn current(&self) -> Option<u32> {
+        self.current.as_ref().map(|(s, _)| s.id)
+    }
+
+    /// Decodes a packet (`None`: the end) and deals what comes out; waits while too many frames wait.
+    pub fn push(&mut self, packet: Option<&Packet>, begin: &mut Begin<'_>) -> Result<()> {
+        self.linear.push(packet);
+        while let Some(frame) = self.linear.pop() {
+            self.limbo.push_back(frame);
+        }
+        self.deal(begin)?;
+        self.damage.extend(self.linear.take_damage());
+        self.tell_damage();
+        if packet.is_none() {
+            self.finish(begin);
+        }
+        Ok(())
+    }
+
+    /// Deals the frames whose segments are decided.
+    fn deal(&mut self, begin: &mut Begin<'_>) -> Result<()> {
+        while let Some(frame) = self.limbo.front() {
+            let address = match self.timing {
+                Timing::Presentation => frame.pts().unwrap_or(i64::MIN),
+                Timing::Ordinal => self.number,
+            };
+            let behind = |s: &Segment| s.end.is_some_and(|end| address >= end);
+            while self.current.as_ref().is_none_or(|(s, _)| behind(s)) {
+                if !self.advance(begin) {
+                    break;
+                }
+            }
+            match &self.current {
+                Some((segment, _)) if behind(segment) => {
+                    if self.all_decided {
+                        // A trimmed job: the rest isn't wanted.
+                        self.past_end = true;
+                        self.limbo.clear();
+                    }
+                    return Ok(());
+                }
+                None => return Ok(()),
+                Some(_) => {}
+            }
+            let Some(frame) = self.limbo.pop_front() else { return Ok(()) };
+            self.number += 1;
+            let Some((segment, send)) = &mut self.current else { return Ok(()) };
+            if segment.start.is_some_and(|start| address < start) {
+                continue;
+            }
+            if send.is_some() {
+                let permit = self.budget.acquire(frame.bytes()).ok_or_else(Error::interrupted)?;
+                // An encoder that failed has dropped its end: the segment will be tried again in another way.
+                if let Some(open) = send
+                    && open.send(Dealt::Frame(frame, permit)).is_err()
+                {
+                    *send = None;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Ends the current segment and begins the next; false when none is decided.
+    fn advance(&mut self, begin: &mut Begin<'_>) -> bool {
+        let Some(next) = self.ahead.pop_front() else { return false };
+        self.end_current();
+        let (send, receive) = crossbeam_channel::unbounded();
+        let frames = DealtFrames {
+            receive,
+            cancel: self.cancel.clone(),
+            damage: Vec::new(),
+            waiting: Box::new(|_| {}),
+        };
+        begin(&next, frames);
+        self.current = Some((next, Some(send)));
+        true
+    }
+
+    /// Tells the segment that is being dealt what damage it has; without a known place it is this one's.
+    fn tell_damage(&mut self) {
+        let Some((segment, Some(send))) = &self.current else { return };
+        let by_time = self.timing == Timing::Presentation;
+        self.damage.retain(|damage| {
+            let later = match (damage.time, segment.end) {
+                (Some(time), Some(end)) => by_time && time >= end,
+                _ => false,
+            };
+            if !later {
+                let _ = send.send(Dealt::Damage(damage.clone()));
+            }
+            later
+        });
+    }
+
+    fn end_current(&mut self) {
+        self.tell_damage();
+        if let Some((_, Some(send))) = self.current.take() {
+            let _ = send.send(Dealt::End);
+        }
+    }
+
+    /// Ends all segments, also those for which no frame came.
+    fn finish(&mut self, begin: &mut Begin<'_>) {
+        while self.advance(begin) {}
+        self.end_current();
+    }
+}

@@ -1,0 +1,215 @@
+//! What a transcoding job is asked to do, as values that can be stored, hashed and sent.
+
+use frameloom_media::InputOptions;
+use serde::{Deserialize, Serialize};
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// Where the input comes from.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub enum InputTarget {
+    /// A file.
+    File(PathBuf),
+    /// Standard input.
+    Stdin,
+}
+
+impl InputTarget {
+    /// For messages.
+    pub fn name(&self) -> String {
+        match self {
+            Self::File(path) => path.display().to_string(),
+            Self::Stdin => "standard input".into(),
+        }
+    }
+
+    /// For FFmpeg. A path never passes for a protocol.
+    pub fn url(&self) -> String {
+        match self {
+            Self::File(path) => file_url(path),
+            Self::Stdin => "pipe:0".into(),
+        }
+    }
+}
+
+/// FFmpeg takes "a:b" for a protocol: name files as such.
+pub fn file_url(path: &std::path::Path) -> String {
+    format!("file:{}", path.display())
+}
+
+/// Where the output goes.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub enum OutputTarget {
+    /// A file.
+    File(PathBuf),
+    /// Standard output.
+    Stdout,
+}
+
+impl OutputTarget {
+    /// For messages.
+    pub fn name(&self) -> String {
+        match self {
+            Self::File(path) => path.display().to_string(),
+            Self::Stdout => "standard output".into(),
+        }
+    }
+}
+
+/// What happens when the output exists.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Overwrite {
+    /// Refuse.
+    #[default]
+    No,
+    /// Replace it once the new one is complete.
+    Yes,
+}
+
+/// How the video is encoded.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct VideoOptions {
+    /// FFmpeg's name of the encoder.
+    pub encoder: String,
+    /// Constant rate factor.
+    pub crf: Option<f64>,
+    /// Constant quantiser.
+    pub qp: Option<f64>,
+    /// Preset (speed against size).
+    pub preset: Option<String>,
+    /// Tuning.
+    pub tune: Option<String>,
+    /// Pixel format; `None`: the source's, where the encoder takes it.
+    pub pixel_format: Option<String>,
+    /// Highest number of frames between key frames.
+    pub gop: Option<u32>,
+    /// Key frames at exact multiples of the interval only.
+    pub fixed_gop: bool,
+    /// Further options by the encoder's own names.
+    pub options: Vec<(String, String)>,
+    /// Threads inside one encoder; `None`: by picture size and encoder, never by the machine.
+    pub threads: Option<u32>,
+}
+
+/// What happens to audio.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub enum AudioOptions {
+    /// Packets are copied.
+    #[default]
+    Copy,
+    /// No audio.
+    None,
+    /// Encoded anew, whole.
+    Encode {
+        /// FFmpeg's name of the encoder.
+        encoder: String,
+        /// Bits per second.
+        bit_rate: Option<i64>,
+    },
+}
+
+/// What happens to subtitles.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum SubtitleOptions {
+    /// Copied, or converted between text formats where the container asks for it.
+    #[default]
+    Copy,
+    /// No subtitles.
+    None,
+}
+
+/// How workers get their frames.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Feed {
+    /// The planner chooses.
+    #[default]
+    Auto,
+    /// Each worker decodes its own segment.
+    Split,
+    /// One decoder deals frames to all encoders.
+    Shared,
+}
+
+/// What decides the bytes of the output (beside the input and the libraries).
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ContentOptions {
+    /// How the input is opened.
+    pub input_options: InputOptions,
+    /// FFmpeg's name of the container; `None`: by the output's ending.
+    pub format: Option<String>,
+    /// Video settings.
+    pub video: VideoOptions,
+    /// Audio.
+    pub audio: AudioOptions,
+    /// Subtitles.
+    pub subtitles: SubtitleOptions,
+    /// Streams to take, by number in the input; `None`: the best video and all others.
+    pub streams: Option<Vec<usize>>,
+    /// Begin at this many seconds after the first frame.
+    pub start: Option<f64>,
+    /// End at this many seconds after the first frame.
+    pub end: Option<f64>,
+    /// Seconds of a segment; `None`: about 10.
+    pub segment_seconds: Option<f64>,
+    /// Damage in the input is a failure.
+    pub strict: bool,
+}
+
+/// How the job runs: nothing here changes a byte of the output.
+#[derive(Clone, Debug)]
+pub struct RunOptions {
+    /// Workers; `None`: as many as the machine carries.
+    pub workers: Option<usize>,
+    /// How workers get their frames.
+    pub feed: Feed,
+    /// Frames between the shared decoder and the encoders; `None`: as memory allows.
+    pub async_depth: Option<usize>,
+    /// Workers are processes.
+    pub isolate: bool,
+    /// A worker that shows no progress for this long has hung.
+    pub stall_timeout: Duration,
+    /// Go on with what an earlier run left.
+    pub resume: bool,
+    /// Where finished segments wait; `None`: beside the output.
+    pub temp: Option<PathBuf>,
+    /// Leave them there afterwards.
+    pub keep_temp: bool,
+    /// Decode the result and compare pictures.
+    pub verify: bool,
+    /// Write a trace of the run.
+    pub trace: Option<PathBuf>,
+    /// What happens when the output exists.
+    pub overwrite: Overwrite,
+}
+
+impl Default for RunOptions {
+    fn default() -> Self {
+        Self {
+            workers: None,
+            feed: Feed::Auto,
+            async_depth: None,
+            isolate: false,
+            stall_timeout: Duration::from_secs(300),
+            resume: false,
+            temp: None,
+            keep_temp: false,
+            verify: false,
+            trace: None,
+            overwrite: Overwrite::No,
+        }
+    }
+}
+
+/// One input, one output.
+#[derive(Clone, Debug)]
+pub struct TranscodeJob {
+    /// From where.
+    pub input: InputTarget,
+    /// To where.
+    pub output: OutputTarget,
+    /// What decides the bytes.
+    pub content: ContentOptions,
+    /// How it runs.
+    pub run: RunOptions,
+}

@@ -1,0 +1,530 @@
+//! What each encoder needs so that a segment stands alone, and how a request becomes its settings.
+//!
+//! Everything here is a function of the request, the stream and the table; never of the machine.
+
+use crate::error::{Error, ErrorKind, Result};
+use crate::options::VideoOptions;
+use frameloom_media::{
+    CodecParams, EncoderInfo, OptionProblem, Rational, VideoEncoderSettings, check_encoder_option,
+    encoder_info, hdr10, pixel_format_loss, pixel_formats_of,
+};
+use serde::{Deserialize, Serialize};
+
+/// Everything that an encode stage must be told.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Allocation {
+    /// Settings of the encoder.
+    pub settings: VideoEncoderSettings,
+    /// Frames fed before the first of a segment, whose packets are dropped: the encoder's rate control is then warm.
+    pub warm_up: u32,
+    /// The last frame of a segment must not become a key frame (H.264: two IDR pictures in a row need different identifiers).
+    pub last_not_key: bool,
+    /// Full-range pictures are wanted from limited-range ones (`Some(true)`), or as the source has them.
+    pub full_range: Option<bool>,
+    /// What the user should know.
+    pub warnings: Vec<String>,
+}
+
+/// What is peculiar about an encoder.
+struct Rules {
+    /// Options that keep a segment self-contained and its headers equal to those of the others.
+    seam: &'static [(&'static str, &'static str)],
+    /// Option that holds the library's own `key=value:key=value` settings.
+    params_key: Option<&'static str>,
+    /// Own settings for seams in that notation.
+    seam_params: &'static str,
+    /// Own settings for a fixed interval of key frames.
+    fixed_params: &'static str,
+    fixed: &'static [(&'static str, &'static str)],
+    /// Key interval in frames when nothing is asked for; `None`: about ten seconds.
+    gop: Option<u32>,
+    warm_up: u32,
+    /// Option behind `--preset`, `--crf`, `--qp`.
+    preset: &'static str,
+    crf: Option<&'static str>,
+    qp: Option<&'static str>,
+    /// `--qp` sets libavcodec's constant quantiser.
+    quantiser: bool,
+    interlaced: bool,
+    /// Preset and tune are words that the library checks only when it is opened.
+    words: bool,
+}
+
+const DEFAULT: Rules = Rules {
+    seam: &[],
+    params_key: None,
+    seam_params: "",
+    fixed_params: "",
+    fixed: &[],
+    gop: None,
+    warm_up: 0,
+    preset: "preset",
+    crf: Some("crf"),
+    qp: Some("qp"),
+    quantiser: false,
+    interlaced: false,
+    words: false,
+};
+
+/// Frames that warm an encoder up. Four real frames before the seam were enough in trials by hand; what four mirrored ones
+/// gain is not measured yet.
+const WARM_UP: u32 = 4;
+
+fn rules(info: &EncoderInfo) -> Rules {
+    match info.name.as_str() {
+        "libx264" | "libx264rgb" => Rules {
+            seam: &[("forced-idr", "1")],
+            params_key: Some("x264-params"),
+            seam_params: "open-gop=0:stitchable=1",
+            fixed: &[("sc_threshold", "0")],
+            gop: Some(250),
+            warm_up: WARM_UP,
+            interlaced: true,
+            words: true,
+            ..DEFAULT
+        },
+        "libx265" => Rules {
+            seam: &[("forced-idr", "1")],
+            params_key: Some("x265-params"),
+            seam_params: "open-gop=0:info=0:log-level=error",
+            fixed_params: "scenecut=0",
+            words: true,
+            gop: Some(250),
+            warm_up: WARM_UP,
+            ..DEFAULT
+        },
+        "libsvtav1" => Rules { params_key: Some("svtav1-params"), ..DEFAULT },
+        "libaom-av1" => Rules { preset: "cpu-used", seam: &[("row-mt", "1")], qp: None, ..DEFAULT },
+        "libvpx-vp9" | "libvpx" => Rules { preset: "cpu-used", qp: None, ..DEFAULT },
+        "librav1e" => Rules { preset: "speed", crf: None, ..DEFAULT },
+        "ffv1" => {
+            Rules { seam: &[("level", "3"), ("slicecrc", "1")], gop: Some(1), crf: None, qp: None, ..DEFAULT }
+        }
+        "prores_ks" | "prores" | "prores_aw" => {
+            Rules { gop: Some(1), crf: None, quantiser: true, interlaced: true, ..DEFAULT }
+        }
+        "mpeg2video" | "mpeg4" => Rules {
+            seam: &[("sc_threshold", "1000000000")],
+            gop: Some(12),
+            crf: None,
+            quantiser: true,
+            interlaced: true,
+            ..DEFAULT
+        },
+        _ if info.intra_only => Rules { gop: Some(1), crf: None, quantiser: true, ..DEFAULT },
+        // An encoder that nobody has measured: closed groups by libavcodec's own flag, and the first packet of every
+        // segment is checked to be a key.
+        _ => Rules { quantiser: true, ..DEFAULT },
+    }
+}
+
+/// Threads inside one encoder when nothing is asked for: enough that one picture's work is worth spreading, and the same on
+/// every machine, because some encoders' bytes depend on it.
+pub fn default_threads(encoder: &str, width: u32, height: u32) -> u32 {
+    let pixels = u64::from(width) * u64::from(height);
+    let by_size = match pixels {
+        0..=250_000 => 1,
+        250_001..=1_000_000 => 2,
+        1_000_001..=2_500_000 => 4,
+        _ => 8,
+    };
+    match encoder {
+        // One thread each: their threading gains little, segments gain everything.
+        "librav1e" | "libaom-av1" | "libvpx" | "libvpx-vp9" | "mjpeg" | "ffv1" | "prores_ks" | "prores"
+        | "prores_aw" => (by_size / 4).max(1),
+        _ => by_size,
+    }
+}
+
+/// Key interval in frames, and the frames of a segment where the source gives no better place.
+pub fn intervals(
+    video: &VideoOptions,
+    info: &EncoderInfo,
+    rate: Rational,
+    segment_seconds: Option<f64>,
+) -> (u32, u32) {
+    let fps = rate.to_f64().max(0.001);
+    let gop = video.gop.unwrap_or_else(|| {
+        rules(info).gop.unwrap_or_else(|| (fps * 10.0).round().clamp(1.0, 100_000.0) as u32)
+    });
+    let gop = gop.max(1);
+    let wanted = (segment_seconds.unwrap_or(10.0) * fps / f64::from(gop)).round().clamp(1.0, 1e6) as u32;
+    (gop, wanted.saturating_mul(gop).clamp(1, 10_000_000))
+}
+
+/// The encoder of that name, if it encodes video.
+pub fn find(name: &str) -> Result<EncoderInfo> {
+    let info = encoder_info(name).map_err(|e| {
+        let video = frameloom_media::encoders();
+        let mut names: Vec<&str> =
+            video.iter().filter(|e| e.video && !e.hardware).map(|e| e.name.as_str()).collect();
+        let known = |n: &&str| n.starts_with("lib") || ["ffv1", "prores_ks", "mjpeg"].contains(n);
+        names.retain(known);
+        Error::usage(format!("unknown encoder {name:?}"))
+            .because(e.message)
+            .hint(format!("usual ones here: {}; `frameloom devices` lists all", names.join(", ")))
+    })?;
+    if !info.video {
+        return Err(Error::usage(format!("{name} doesn't encode video")));
+    }
+    Ok(info)
+}
+
+/// Turns a request into settings. `picture` describes the source's pictures.
+pub fn allocate(
+    video: &VideoOptions,
+    info: &EncoderInfo,
+    picture: &CodecParams,
+    rate: Rational,
+    gop: u32,
+    global_header: bool,
+) -> Result<Allocation> {
+    let rules = rules(info);
+    let mut warnings = Vec::new();
+    let (width, height) = (picture.width.max(0) as u32, picture.height.max(0) as u32);
+    let threads = video.threads.unwrap_or_else(|| default_threads(&info.name, width, height)).max(1);
+    let pixel_format = choose_pixel_format(video, info, picture, &mut warnings)?;
+    let mut options: Vec<(String, String)> = Vec::new();
+    let mut add = |key: &str, value: String| options.push((key.to_owned(), value));
+    for (key, value) in rules.seam {
+        add(key, (*value).to_owned());
+    }
+    if video.fixed_gop {
+        for (key, value) in rules.fixed {
+            add(key, (*value).to_owned());
+        }
+        add("keyint_min", gop.to_string());
+    }
+    let mut quantiser = None;
+    if let Some(crf) = video.crf {
+        let Some(key) = rules.crf.filter(|key| knows(&info.name, key)) else {
+            return Err(Error::usage(format!("{} has no constant rate factor (--crf)", info.name)).hint(
+                match rules.qp {
+                    Some(_) => "use --qp",
+                    None => "`--encoder-opt` sets its own options",
+                },
+            ));
+        };
+        // These libraries take what lies outside for the nearest that they know, and say nothing.
+        if rules.words && !(-12.0..=51.0).contains(&crf) {
+            return Err(Error::usage(format!("{} takes no crf of {}", info.name, number(crf)))
+                .hint("valid: 0 to 51 (with 10 bits from -12 on)"));
+        }
+        checked(&mut options, info, "--crf", key, &number(crf))?;
+        if matches!(info.name.as_str(), "libvpx-vp9" | "libvpx" | "libaom-av1") {
+            options.push(("b".into(), "0".into()));
+        }
+    }
+    if let Some(qp) = video.qp {
+        match rules.qp.filter(|key| knows(&info.name, key)) {
+            Some(key) => checked(&mut options, info, "--qp", key, &number(qp))?,
+            None if rules.quantiser => quantiser = Some(qp),
+            None => {
+                return Err(Error::usage(format!("{} has no constant quantiser (--qp)", info.name))
+                    .hint("use --crf, or `--encoder-opt` for its own options"));
+            }
+        }
+    }
+    if let Some(preset) = &video.preset {
+        if rules.words {
+            known_word(info, "preset", preset, &X26X_PRESETS)?;
+        }
+        checked(&mut options, info, "--preset", rules.preset, preset)?;
+    }
+    if let Some(tune) = &video.tune {
+        if rules.words {
+            for word in tune.split([',', '/', '.', '-', '+']) {
+                known_word(info, "tune", word, tunes(&info.name))?;
+            }
+        }
+        checked(&mut options, info, "--tune", "tune", tune)?;
+    }
+    let mut own_params: Vec<String> = Vec::new();
+    for (key, value) in &video.options {
+        if Some(key.as_str()) == rules.params_key {
+            own_params.push(value.clone());
+        } else {
+            checked(&mut options, info, "--encoder-opt", key, value)?;
+        }
+    }
+    if let Some(key) = rules.params_key {
+        own_params.extend(library_params(&info.name, &rules, video, picture, threads));
+        own_params.retain(|p| !p.is_empty());
+        if !own_params.is_empty() {
+            options.push((key.to_owned(), own_params.join(":")));
+        }
+    }
+    let interlaced = picture.is_interlaced() && rules.interlaced;
+    if picture.is_interlaced() && !rules.interlaced && !info.intra_only {
+        warnings.push(format!(
+            "the source is interlaced and {} codes whole frames: both fields are kept in each frame, and the field order only in the container",
+            info.name
+        ));
+    }
+    let mut described = picture.clone();
+    let mut full_range = None;
+    if info.name == "mjpeg" {
+        full_range = Some(true);
+        described.color_range = FULL_RANGE;
+    }
+    if pixel_format.starts_with("yuvj") {
+        full_range = Some(true);
+    }
+    Ok(Allocation {
+        settings: VideoEncoderSettings {
+            encoder: info.name.clone(),
+            width,
+            height,
+            pixel_format,
+            time_base: rate.inverse(),
+            frame_rate: rate,
+            picture: CodecParams { extradata: Vec::new(), codec: String::new(), ..described },
+            gop: Some(gop),
+            threads,
+            global_header,
+            interlaced,
+            quantiser,
+            options,
+        },
+        warm_up: rules.warm_up,
+        last_not_key: info.codec == "h264",
+        full_range,
+        warnings,
+    })
+}
+
+/// `AVCOL_RANGE_JPEG`.
+const FULL_RANGE: u32 = 2;
+
+/// Settings in the library's own notation: seams, pinned threads, HDR10.
+fn library_params(
+    encoder: &str,
+    rules: &Rules,
+    video: &VideoOptions,
+    picture: &CodecParams,
+    threads: u32,
+) -> Vec<String> {
+    let mut params = vec![rules.seam_params.to_owned()];
+    if video.fixed_gop {
+        params.push(rules.fixed_params.to_owned());
+    }
+    let display = hdr10::mastering_display(&picture.side_data);
+    let light = hdr10::content_light(&picture.side_data);
+    match encoder {
+        "libx265" => {
+            params.push(format!("pools={threads}:frame-threads={}", threads.clamp(1, 4)));
+            if let Some(d) = display {
+                let [r, g, b] = d.primaries;
+                params.push(format!(
+                    "master-display=G({},{})B({},{})R({},{})WP({},{})L({},{})",
+                    g[0],
+                    g[1],
+                    b[0],
+                    b[1],
+                    r[0],
+                    r[1],
+                    d.white[0],
+                    d.white[1],
+                    d.max_luminance,
+                    d.min_luminance
+                ));
+            }
+            if let Some((content, average)) = light {
+                params.push(format!("max-cll={content},{average}"));
+            }
+            if display.is_some() || light.is_some() {
+                params.push("hdr10=1".into());
+            }
+        }
+        "libsvtav1" => {
+            params.push(format!("lp={threads}"));
+            let unit = |v: i64, scale: f64| number(v as f64 / scale);
+            if let Some(d) = display {
+                let point = |p: [i64; 2]| format!("({},{})", unit(p[0], 50_000.0), unit(p[1], 50_000.0));
+                let [r, g, b] = d.primaries;
+                params.push(format!(
+                    "mastering-display=G{}B{}R{}WP{}L({},{})",
+                    point(g),
+                    point(b),
+                    point(r),
+                    point(d.white),
+                    unit(d.max_luminance, 10_000.0),
+                    unit(d.min_luminance, 10_000.0)
+                ));
+            }
+            if let Some((content, average)) = light {
+                params.push(format!("content-light={content},{average}"));
+            }
+        }
+        _ => {}
+    }
+    params
+}
+
+fn choose_pixel_format(
+    video: &VideoOptions,
+    info: &EncoderInfo,
+    picture: &CodecParams,
+    warnings: &mut Vec<String>,
+) -> Result<String> {
+    let offered = pixel_formats_of(&info.name).map_err(|e| Error::media(ErrorKind::Encode, &e))?;
+    if let Some(wanted) = &video.pixel_format {
+        if !offered.is_empty() && !offered.contains(wanted) {
+            return Err(Error::usage(format!("{} takes no pixel format {wanted:?}", info.name))
+                .hint(format!("it takes {}", offered.join(", "))));
+        }
+        return Ok(wanted.clone());
+    }
+    if picture.format.is_empty() {
+        return Err(Error::new(ErrorKind::Input, "the pixel format of the source is unknown")
+            .hint("it may be damaged at its beginning; name a format with --pix-fmt"));
+    }
+    // yuvj420p is yuv420p with full range, which the colour tags say as well.
+    let plain = picture.format.replacen("yuvj", "yuv", 1);
+    for candidate in [&picture.format, &plain] {
+        if offered.is_empty() || offered.contains(candidate) {
+            return Ok(candidate.clone());
+        }
+    }
+    let Some((best, lost)) = pixel_format_loss(&plain, &offered) else {
+        return Err(Error::usage(format!("{} takes no pictures like {}", info.name, picture.format)));
+    };
+    let full = plain.clone() != picture.format && best.starts_with("yuvj");
+    if !lost.is_empty() && !full {
+        warnings.push(format!(
+            "{} takes no {}: converted to {best}, which loses {}",
+            info.name,
+            picture.format,
+            lost.join(" and ")
+        ));
+    }
+    Ok(best)
+}
+
+fn knows(encoder: &str, key: &str) -> bool {
+    frameloom_media::encoder_options(encoder).is_ok_and(|all| all.iter().any(|o| o.own && o.name == key))
+}
+
+/// Adds an option after trying it on the encoder; a wrong one is a usage error that names the right ones.
+fn checked(
+    options: &mut Vec<(String, String)>,
+    info: &EncoderInfo,
+    flag: &str,
+    key: &str,
+    value: &str,
+) -> Result<()> {
+    let verdict =
+        check_encoder_option(&info.name, key, value).map_err(|e| Error::media(ErrorKind::Encode, &e))?;
+    match verdict {
+        Ok(()) => {
+            options.push((key.to_owned(), value.to_owned()));
+            Ok(())
+        }
+        Err(OptionProblem::UnknownKey { own, close }) => {
+            let what = if flag == "--encoder-opt" {
+                format!("{} has no option {key:?}", info.name)
+            } else {
+                format!("{} has no {flag} (no option {key:?})", info.name)
+            };
+            let hint = if close.is_empty() || flag != "--encoder-opt" {
+                format!("its own options: {}", own.join(", "))
+            } else {
+                format!("did you mean {}? Its own options: {}", close.join(" or "), own.join(", "))
+            };
+            Err(Error::usage(what).hint(hint))
+        }
+        Err(OptionProblem::BadValue { option, message }) => {
+            let valid = if !option.values.is_empty() {
+                format!("valid: {}", option.values.join(", "))
+            } else if option.numeric {
+                format!("valid: {} to {}", number(option.min), number(option.max))
+            } else {
+                format!("it is: {}", option.help)
+            };
+            Err(Error::usage(format!("{} doesn't take {value:?} for {key}", info.name))
+                .because(message)
+                .hint(valid))
+        }
+    }
+}
+
+/// Presets of x264 and x265, which also take their numbers.
+const X26X_PRESETS: [&str; 10] = [
+    "ultrafast",
+    "superfast",
+    "veryfast",
+    "faster",
+    "fast",
+    "medium",
+    "slow",
+    "slower",
+    "veryslow",
+    "placebo",
+];
+
+fn tunes(encoder: &str) -> &'static [&'static str] {
+    if encoder == "libx265" {
+        &["psnr", "ssim", "grain", "zerolatency", "fastdecode", "animation"]
+    } else {
+        &["film", "animation", "grain", "stillimage", "psnr", "ssim", "fastdecode", "zerolatency", "touhou"]
+    }
+}
+
+fn known_word(info: &EncoderInfo, key: &str, value: &str, known: &[&str]) -> Result<()> {
+    let number = value.parse::<usize>().is_ok_and(|n| key == "preset" && n < known.len());
+    if number || known.contains(&value) {
+        return Ok(());
+    }
+    Err(Error::usage(format!("{} has no {key} {value:?}", info.name))
+        .hint(format!("valid: {}", known.join(", "))))
+}
+
+/// A number without a needless fraction.
+fn number(value: f64) -> String {
+    if value.fract() == 0.0 && value.abs() < 1e15 { format!("{}", value as i64) } else { format!("{value}") }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_segment_is_a_whole_number_of_key_intervals() {
+        let x264 = find("libx264").unwrap();
+        let video = VideoOptions::default();
+        assert_eq!(intervals(&video, &x264, Rational::new(25, 1), None), (250, 250));
+        assert_eq!(intervals(&video, &x264, Rational::new(60, 1), None), (250, 500));
+        assert_eq!(intervals(&video, &x264, Rational::new(1, 1), None), (250, 250));
+        let fixed = VideoOptions { gop: Some(48), ..VideoOptions::default() };
+        assert_eq!(intervals(&fixed, &x264, Rational::new(24, 1), Some(4.0)), (48, 96));
+        let ffv1 = find("ffv1").unwrap();
+        assert_eq!(intervals(&video, &ffv1, Rational::new(30, 1), None), (1, 300));
+    }
+
+    #[test]
+    fn threads_follow_the_picture_and_not_the_machine() {
+        assert_eq!(default_threads("libx264", 1920, 1080), 4);
+        assert_eq!(default_threads("libx264", 320, 240), 1);
+        assert_eq!(default_threads("librav1e", 1920, 1080), 1);
+    }
+
+    #[test]
+    fn wrong_options_name_the_right_ones() {
+        let x264 = find("libx264").unwrap();
+        let picture =
+            CodecParams { width: 64, height: 64, format: "yuv420p".into(), ..CodecParams::default() };
+        let ask = |video: VideoOptions| {
+            allocate(&video, &x264, &picture, Rational::new(25, 1), 250, true).unwrap_err()
+        };
+        let error =
+            ask(VideoOptions { options: vec![("aq-mod".into(), "1".into())], ..VideoOptions::default() });
+        assert_eq!(error.kind, ErrorKind::Usage);
+        assert!(error.hint.as_deref().unwrap_or("").contains("aq-mode"), "{error:?}");
+        let error =
+            ask(VideoOptions { options: vec![("aq-mode".into(), "nine".into())], ..VideoOptions::default() });
+        assert!(error.hint.as_deref().unwrap_or("").contains("variance"), "{error:?}");
+        let error = ask(VideoOptions { pixel_format: Some("pal8".into()), ..VideoOptions::default() });
+        assert!(error.hint.as_deref().unwrap_or("").contains("yuv420p"), "{error:?}");
+        assert!(find("libx246").unwrap_err().hint.unwrap().contains("libx264"));
+    }
+}

@@ -1,0 +1,408 @@
+//! Where the seams are: chosen from packets alone, causally, with bounded lookahead.
+//!
+//! A pipe and a file with the same packets get the same seams, whoever asks and however many workers there are.
+
+use crate::index::VideoPacket;
+use crate::index::access::PacketKind;
+use crate::index::reorder::Reorder;
+use serde::{Deserialize, Serialize};
+use std::collections::VecDeque;
+
+/// Reorder window in packets: H.264 and HEVC reorder by at most 16 frames, which may be 32 field packets.
+const REORDER_WINDOW: usize = 34;
+/// Access points kept for a segment: the one to begin at, and earlier ones for when that one turns out to be damaged.
+const ENTRIES: usize = 3;
+/// Lookahead beyond the latest seam position ends at this many coded bytes, whatever the number of frames.
+const LOOKAHEAD_BYTES: u64 = 64 << 20;
+
+/// A packet at which decoding may begin.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Entry {
+    /// Number among the video packets, in file order.
+    pub number: u64,
+    /// Presentation time in ticks.
+    pub pts: Option<i64>,
+    /// Decode time in ticks.
+    pub dts: Option<i64>,
+    /// Position in the file.
+    pub position: Option<u64>,
+    /// What it is.
+    pub kind: PacketKind,
+}
+
+/// A half-open range of the video, to be transcoded by itself.
+///
+/// Bounds are presentation times in ticks, or frame numbers when the input is addressed by number.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Segment {
+    /// Number, from 0.
+    pub id: u32,
+    /// First time; `None`: from the first frame on.
+    pub start: Option<i64>,
+    /// First time of the next segment; `None`: to the last frame.
+    pub end: Option<i64>,
+    /// Frames that the packets promise. Decoding may give another number (two fields in two packets, hidden frames).
+    pub frames: u32,
+    /// Where decoding may begin, best first. After the last of them there is only the beginning of the input.
+    pub entries: Vec<Entry>,
+}
+
+/// How long segments are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SegmentLength {
+    /// Frames of a segment where the source gives no better place: a whole number of the encoder's key intervals.
+    pub frames: u32,
+    /// A seam may move to a key frame of the source this many frames earlier.
+    pub snap: u32,
+}
+
+struct Seen {
+    time: i64,
+    /// Set when this frame is a key of the source.
+    entry: Option<Entry>,
+    bytes: u64,
+    hidden: bool,
+}
+
+struct Candidate {
+    time: i64,
+    /// Frames from the segment's start to this one.
+    offset: u32,
+    kind: PacketKind,
+    entries: Vec<Entry>,
+    bytes: u64,
+}
+
+/// Cuts a stream of packets into segments.
+pub struct LayoutBuilder {
+    length: SegmentLength,
+    ordinal: bool,
+    reorder: Reorder<Seen>,
+    /// The last access points in presentation order, newest first.
+    recent: VecDeque<Entry>,
+    next_id: u32,
+    start: Option<i64>,
+    entries: Vec<Entry>,
+    /// Frames since the segment's start.
+    count: u32,
+    /// Frames from the earliest possible seam on.
+    open: VecDeque<Candidate>,
+    released: u64,
+    /// First and end address that are wanted.
+    range: (Option<i64>, Option<i64>),
+}
+
+impl LayoutBuilder {
+    /// `ordinal`: frames are addressed by number. `range`: only frames from the first address up to the second are wanted.
+    pub fn new(length: SegmentLength, ordinal: bool, range: (Option<i64>, Option<i64>)) -> Self {
+        Self {
+            length,
+            ordinal,
+            reorder: Reorder::new(REORDER_WINDOW),
+            recent: VecDeque::new(),
+            next_id: 0,
+            start: range.0,
+            entries: Vec::new(),
+            count: 0,
+            open: VecDeque::new(),
+            released: 0,
+            range,
+        }
+    }
+
+    /// Takes the next packet in file order; returns the segments that are now decided.
+    pub fn push(&mut self, packet: &VideoPacket) -> Vec<Segment> {
+        let entry = (packet.kind != PacketKind::Delta).then_some(Entry {
+            number: packet.number,
+            pts: packet.pts,
+            dts: packet.dts,
+            position: packet.position,
+            kind: packet.kind,
+        });
+        let mut out = Vec::new();
+        let mut ready = Vec::new();
+        if self.ordinal {
+            ready.push(Seen { time: 0, entry, bytes: packet.bytes, hidden: packet.hidden });
+        } else {
+            let time = packet.pts.unwrap_or(i64::MIN);
+            let seen = Seen { time, entry, bytes: packet.bytes, hidden: packet.hidden };
+            self.reorder.push(time, packet.kind == PacketKind::Closed, seen, &mut |_, seen| ready.push(seen));
+        }
+        for seen in ready {
+            self.frame(seen, &mut out);
+        }
+        out
+    }
+
+    /// The input ended: returns the last segments.
+    pub fn finish(mut self) -> Vec<Segment> {
+        let mut out = Vec::new();
+        let mut ready = Vec::new();
+        let mut reorder = std::mem::replace(&mut self.reorder, Reorder::new(1));
+        reorder.finish(&mut |_, seen| ready.push(seen));
+        for seen in ready {
+            self.frame(seen, &mut out);
+        }
+        if self.count > 0 {
+            out.push(Segment {
+                id: self.next_id,
+                start: self.start,
+                end: self.range.1,
+                frames: self.count,
+                entries: std::mem::take(&mut self.entries),
+            });
+        }
+        out
+    }
+
+    /// Takes the next frame in presentation order.
+    fn frame(&mut self, mut seen: Seen, out: &mut Vec<Segment>) {
+        if self.ordinal {
+            seen.time = self.released as i64;
+            self.released += u64::from(!seen.hidden);
+        }
+        if let Some(entry) = seen.entry {
+            self.recent.push_front(entry);
+            self.recent.truncate(ENTRIES + 1);
+        }
+        let unwanted = self.range.0.is_some_and(|start| seen.time < start)
+            || self.range.1.is_some_and(|end| seen.time >= end);
+        if seen.hidden || unwanted {
+            return;
+        }
+        let offset = self.count;
+        self.count += 1;
+        if offset == 0 && self.next_id == 0 && self.range.0.is_some() {
+            self.entries = self.entries_for_seam();
+        }
+        let earliest = self.length.frames.saturating_sub(self.length.snap).max(1);
+        let later_than_start = self.start.is_none_or(|start| seen.time > start);
+        if offset >= earliest && later_than_start {
+            let kind = seen.entry.map_or(PacketKind::Delta, |e| e.kind);
+            let entries = self.entries_for_seam();
+            self.open.push_back(Candidate { time: seen.time, offset, kind, entries, bytes: seen.bytes });
+        }
+        // Decide when the seam is certain and what follows is no mere tail.
+        let tail = (self.length.frames / 4).max(1);
+        let beyond: u64 = self.open.iter().filter(|c| c.offset > self.length.frames).map(|c| c.bytes).sum();
+        if self.count > self.length.frames + tail
+            || (self.count > self.length.frames && beyond > LOOKAHEAD_BYTES)
+        {
+            self.cut(out);
+        }
+    }
+
+    /// Where decoding may begin for a seam at the frame that was just seen.
+    fn entries_for_seam(&self) -> Vec<Entry> {
+        // A key of kind `Key` decodes exactly only from an earlier one on: the newest is no use, those before it are.
+        let begin = |i: usize, e: &Entry| {
+            matches!(e.kind, PacketKind::Closed | PacketKind::Recovery)
+                || (e.kind == PacketKind::Key && i > 0)
+        };
+        let mut entries: Vec<Entry> =
+            self.recent.iter().enumerate().filter(|(i, e)| begin(*i, e)).map(|(_, e)| *e).collect();
+        entries.truncate(ENTRIES);
+        entries
+    }
+
+    fn cut(&mut self, out: &mut Vec<Segment>) {
+        let length = self.length.frames;
+        let rank = |kind: PacketKind| match kind {
+            PacketKind::Closed => 3,
+            PacketKind::Recovery => 2,
+            PacketKind::Key => 1,
+            PacketKind::Delta => 0,
+        };
+        // The best kind of key wins, the latest of them; without any key the exact frame.
+        let best = self
+            .open
+            .iter()
+            .enumerate()
+            .filter(|(_, c)| c.offset <= length && (c.kind != PacketKind::Delta || c.offset == length))
+            .max_by_key(|(_, c)| (rank(c.kind), c.offset))
+            .map(|(i, _)| i)
+            .or_else(|| self.open.iter().position(|c| c.offset >= length));
+        let Some(index) = best else { return };
+        let Some(seam) = self.open.drain(..=index).next_back() else { return };
+        out.push(Segment {
+            id: self.next_id,
+            start: self.start,
+            end: Some(seam.time),
+            frames: seam.offset,
+            entries: std::mem::replace(&mut self.entries, seam.entries),
+        });
+        self.next_id += 1;
+        self.start = Some(seam.time);
+        self.count -= seam.offset;
+        let earliest = length.saturating_sub(self.length.snap).max(1);
+        self.open.retain_mut(|c| {
+            c.offset -= seam.offset;
+            c.offset >= earliest && c.time > seam.time
+        });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn packet(number: u64, pts: i64, kind: PacketKind) -> VideoPacket {
+        VideoPacket {
+            number,
+            pts: Some(pts),
+            dts: Some(number as i64),
+            position: Some(number * 100),
+            bytes: 100,
+            kind,
+            hidden: false,
+        }
+    }
+
+    fn layout(packets: &[VideoPacket], frames: u32, snap: u32, ordinal: bool) -> Vec<Segment> {
+        layout_of(packets, frames, snap, ordinal, (None, None))
+    }
+
+    fn layout_of(
+        packets: &[VideoPacket],
+        frames: u32,
+        snap: u32,
+        ordinal: bool,
+        range: (Option<i64>, Option<i64>),
+    ) -> Vec<Segment> {
+        let mut builder = LayoutBuilder::new(SegmentLength { frames, snap }, ordinal, range);
+        let mut out = Vec::new();
+        for p in packets {
+            out.extend(builder.push(p));
+        }
+        out.extend(builder.finish());
+        out
+    }
+
+    fn every(n: u64, keys: impl Fn(u64) -> PacketKind) -> Vec<VideoPacket> {
+        (0..n).map(|i| packet(i, i as i64 * 10, keys(i))).collect()
+    }
+
+    #[test]
+    fn seams_snap_back_to_keys() {
+        let packets = every(1000, |i| if i % 90 == 0 { PacketKind::Closed } else { PacketKind::Delta });
+        let segments = layout(&packets, 250, 125, false);
+        assert_eq!(segments[0].start, None);
+        assert_eq!(segments[0].end, Some(1800), "180 frames in: the last key before 250");
+        assert_eq!(segments[1].entries[0].number, 180);
+        assert_eq!(segments.iter().map(|s| s.frames).sum::<u32>(), 1000);
+        assert!(segments.iter().all(|s| s.frames <= 312), "{segments:?}");
+    }
+
+    #[test]
+    fn a_single_key_gives_exact_frames_with_pre_roll() {
+        let packets = every(700, |i| if i == 0 { PacketKind::Closed } else { PacketKind::Delta });
+        let segments = layout(&packets, 250, 62, false);
+        let ends: Vec<_> = segments.iter().map(|s| s.end).collect();
+        assert_eq!(ends, [Some(2500), Some(5000), None]);
+        assert!(segments[1..].iter().all(|s| s.entries[0].number == 0), "{segments:?}");
+    }
+
+    #[test]
+    fn a_short_tail_joins_the_segment_before() {
+        let closed = |_| PacketKind::Closed;
+        assert_eq!(layout(&every(312, closed), 250, 62, false).len(), 1);
+        assert_eq!(layout(&every(314, closed), 250, 62, false).len(), 2);
+        assert_eq!(layout(&every(1, closed), 250, 62, false).len(), 1);
+        assert!(layout(&[], 250, 62, false).is_empty());
+    }
+
+    #[test]
+    fn inexact_keys_are_decoded_from_the_key_before() {
+        let packets = every(600, |i| match i {
+            0 => PacketKind::Closed,
+            i if i % 50 == 0 => PacketKind::Key,
+            _ => PacketKind::Delta,
+        });
+        let segments = layout(&packets, 250, 62, false);
+        assert_eq!(segments[0].end, Some(2500));
+        assert_eq!(segments[1].entries[0].number, 200, "one key before the seam's own");
+        // An exact frame after an inexact key also begins one key earlier than the nearest.
+        let segments = layout(&packets, 270, 10, false);
+        assert_eq!(segments[0].end, Some(2700));
+        assert_eq!(segments[1].entries[0].number, 200);
+    }
+
+    #[test]
+    fn leading_frames_belong_to_the_segment_before() {
+        // An open group: the key at time 500 is followed in the file by frames shown before it.
+        let mut packets = Vec::new();
+        let mut number = 0;
+        let mut add = |packets: &mut Vec<VideoPacket>, pts, kind| {
+            packets.push(packet(number, pts, kind));
+            number += 1;
+        };
+        add(&mut packets, 0, PacketKind::Closed);
+        for group in 1..40_i64 {
+            let key = group * 40;
+            add(&mut packets, key, PacketKind::Recovery);
+            for lead in 1..4 {
+                add(&mut packets, key - 40 + lead * 10, PacketKind::Delta);
+            }
+        }
+        let segments = layout(&packets, 20, 5, false);
+        for s in &segments[1..] {
+            let start = s.start.unwrap();
+            assert_eq!(start % 40, 0, "{s:?}");
+            assert_eq!(s.entries[0].pts, Some(start));
+        }
+        assert_eq!(segments.iter().map(|s| s.frames).sum::<u32>() as usize, packets.len());
+    }
+
+    #[test]
+    fn a_trimmed_layout_begins_and_ends_on_exact_frames() {
+        let packets = every(1000, |i| if i % 90 == 0 { PacketKind::Closed } else { PacketKind::Delta });
+        let segments = layout_of(&packets, 250, 62, false, (Some(1234), Some(7000)));
+        assert_eq!(segments[0].start, Some(1234));
+        assert_eq!(segments[0].entries[0].number, 90);
+        assert_eq!(segments.last().unwrap().end, Some(7000));
+        assert_eq!(segments.iter().map(|s| s.frames).sum::<u32>(), 700 - 124);
+        assert!(layout_of(&packets, 250, 62, false, (Some(99_999), None)).is_empty());
+    }
+
+    #[test]
+    fn frames_without_times_are_counted() {
+        let mut packets = every(600, |i| if i % 100 == 0 { PacketKind::Closed } else { PacketKind::Delta });
+        for p in &mut packets {
+            p.pts = None;
+        }
+        let segments = layout(&packets, 250, 62, true);
+        assert_eq!(segments[0].end, Some(200));
+        assert_eq!(segments.iter().map(|s| s.frames).sum::<u32>(), 600);
+    }
+
+    proptest! {
+        #[test]
+        fn segments_tile_the_stream(
+            n in 1_u64..2000,
+            length in 1_u32..300,
+            snap_share in 0_u32..4,
+            key_every in 1_u64..400,
+        ) {
+            let kinds = [PacketKind::Closed, PacketKind::Recovery, PacketKind::Key];
+            let packets = every(n, |i| {
+                if i == 0 { PacketKind::Closed }
+                else if i % key_every == 0 { kinds[(i / key_every) as usize % 3] }
+                else { PacketKind::Delta }
+            });
+            let segments = layout(&packets, length, length / 4 * snap_share / 3, false);
+            prop_assert_eq!(segments.iter().map(|s| u64::from(s.frames)).sum::<u64>(), n);
+            prop_assert_eq!(segments[0].start, None);
+            prop_assert_eq!(segments[segments.len() - 1].end, None);
+            for pair in segments.windows(2) {
+                prop_assert_eq!(pair[0].end, pair[1].start);
+                prop_assert_eq!(pair[0].id + 1, pair[1].id);
+                prop_assert!(pair[1].entries.iter().all(|e| e.pts <= pair[1].start));
+                prop_assert!(!pair[1].entries.is_empty());
+            }
+            for s in &segments {
+                prop_assert!(s.frames <= length + length.div_ceil(4).max(1) + 1);
+            }
+        }
+    }
+}

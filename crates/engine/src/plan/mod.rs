@@ -1,0 +1,198 @@
+//! The plan: what will be done, decided before anything is encoded, from the input, the request and the libraries alone.
+
+pub mod encoder;
+pub mod layout;
+pub mod streams;
+
+use crate::error::{Error, ErrorKind, Result};
+use crate::index::{Timing, VideoPacket, nominal_rate};
+use crate::options::{ContentOptions, InputTarget};
+use encoder::Allocation;
+use frameloom_media::{OutputFormat, Rational, StreamInfo, library_versions};
+use layout::{LayoutBuilder, Segment, SegmentLength};
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+use std::fs::File;
+use std::io::{Read, Seek, SeekFrom};
+
+/// Packets looked at before the frame rate is settled: enough for two seconds and every codec's reordering.
+pub const RATE_WINDOW: usize = 98;
+
+/// What tells one input from another.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct InputIdentity {
+    /// Path or "standard input".
+    pub name: String,
+    /// Size in bytes; `None` for a pipe.
+    pub bytes: Option<u64>,
+    /// SHA-256 of the first and the last megabyte.
+    pub digest: Option<String>,
+}
+
+impl InputIdentity {
+    /// Looks at the input.
+    pub fn of(input: &InputTarget) -> Result<Self> {
+        const PIECE: u64 = 1 << 20;
+        let name = input.name();
+        let InputTarget::File(path) = input else { return Ok(Self { name, bytes: None, digest: None }) };
+        let failed =
+            |e: &std::io::Error| Error::io(ErrorKind::Input, "can't read it", e).in_file(name.clone());
+        let mut file = File::open(path).map_err(|e| failed(&e))?;
+        let bytes = file.metadata().map_err(|e| failed(&e))?.len();
+        let mut hash = Sha256::new();
+        let mut buffer = Vec::new();
+        for at in [0, bytes.saturating_sub(PIECE)] {
+            buffer.clear();
+            file.seek(SeekFrom::Start(at)).map_err(|e| failed(&e))?;
+            (&mut file).take(PIECE).read_to_end(&mut buffer).map_err(|e| failed(&e))?;
+            hash.update(&buffer);
+        }
+        Ok(Self { name, bytes: Some(bytes), digest: Some(hex(&hash.finalize())) })
+    }
+}
+
+/// Everything that decides the output's bytes, but for the layout, which follows from the input's packets.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Plan {
+    /// Version of Frameloom.
+    pub version: String,
+    /// Versions of FFmpeg's libraries.
+    pub libraries: Vec<(String, String)>,
+    /// The input.
+    pub input: InputIdentity,
+    /// The request.
+    pub content: ContentOptions,
+    /// The container that is written.
+    pub format: String,
+    /// The video stream of the input.
+    pub video: StreamInfo,
+    /// How frames are addressed.
+    pub timing: Timing,
+    /// Nominal rate in frames per second.
+    pub rate: Rational,
+    /// Duration of a frame in ticks, where nothing better is known.
+    pub frame_ticks: i64,
+    /// Frames from key to key.
+    pub gop: u32,
+    /// Frames of a segment.
+    pub length: SegmentLength,
+    /// First and end tick (or frame number) that are wanted.
+    pub range: (Option<i64>, Option<i64>),
+    /// What is subtracted from all times: the tick at which a trimmed output begins.
+    pub shift: i64,
+    /// Encoder settings.
+    pub allocation: Allocation,
+}
+
+impl Plan {
+    /// SHA-256 of the plan: finished segments of an earlier run are used only when it is the same.
+    pub fn hash(&self) -> Result<String> {
+        let json = serde_json::to_vec(self)
+            .map_err(|e| Error::new(ErrorKind::Internal, "can't write down the plan").because(e))?;
+        Ok(hex(&Sha256::digest(json)))
+    }
+
+    /// Settles everything from the first packets of the video.
+    pub fn new(
+        input: InputIdentity,
+        content: &ContentOptions,
+        format: &OutputFormat,
+        video: &StreamInfo,
+        timing: Timing,
+        first: &[VideoPacket],
+    ) -> Result<Self> {
+        let mut times: Vec<i64> = first.iter().filter(|p| !p.hidden).filter_map(|p| p.pts).collect();
+        times.sort_unstable();
+        // The last ones may have neighbours that are still to come.
+        let settled = if first.len() >= RATE_WINDOW { times.len().saturating_sub(34) } else { times.len() };
+        let measured = if timing == Timing::Presentation { &times[..settled] } else { &[] };
+        let rate = nominal_rate(measured, video);
+        let info = encoder::find(&content.video.encoder)?;
+        if format.holds(&info.codec) == Some(false) {
+            return Err(Error::usage(format!("{} can't hold {} video", format.name, info.codec))
+                .hint("choose another ending for -o, or --format matroska"));
+        }
+        let (gop, frames) = encoder::intervals(&content.video, &info, rate, content.segment_seconds);
+        // Half a segment: then a source with groups of any length up to a segment is never decoded twice.
+        let snap = if content.video.fixed_gop { 0 } else { frames / 2 };
+        let allocation =
+            encoder::allocate(&content.video, &info, &video.params, rate, gop, format.global_header)?;
+        let origin = times.first().copied().unwrap_or(0);
+        let address = |seconds: f64| match timing {
+            Timing::Presentation => origin.saturating_add(video.time_base.ticks(seconds)),
+            Timing::Ordinal => (seconds * rate.to_f64()).round() as i64,
+        };
+        let range = (content.start.filter(|s| *s > 0.0).map(address), content.end.map(address));
+        let shift = match (content.start, timing) {
+            (Some(start), _) if start > 0.0 => origin.saturating_add(video.time_base.ticks(start)),
+            _ => 0,
+        };
+        Ok(Self {
+            version: env!("CARGO_PKG_VERSION").into(),
+            libraries: library_versions(),
+            input,
+            content: content.clone(),
+            format: format.name.clone(),
+            video: video.clone(),
+            timing,
+            rate,
+            frame_ticks: rate.inverse().rescale(1, video.time_base).max(1),
+            gop,
+            length: SegmentLength { frames, snap },
+            range,
+            shift,
+            allocation,
+        })
+    }
+
+    /// A layout that begins with the first packet.
+    pub fn layout(&self) -> LayoutBuilder {
+        LayoutBuilder::new(self.length, self.timing == Timing::Ordinal, self.range)
+    }
+}
+
+/// Makes the plan as soon as enough packets were seen.
+pub struct Planner<F> {
+    make: F,
+    first: Vec<VideoPacket>,
+}
+
+/// What a [`Planner`] becomes.
+pub struct Planned {
+    /// The plan.
+    pub plan: Plan,
+    /// The layout, which goes on.
+    pub layout: LayoutBuilder,
+    /// Segments decided so far.
+    pub segments: Vec<Segment>,
+}
+
+impl<F: FnOnce(&[VideoPacket]) -> Result<Plan>> Planner<F> {
+    /// `make` gets the first packets.
+    pub fn new(make: F) -> Self {
+        Self { make, first: Vec::new() }
+    }
+
+    /// Takes a packet; true when [`Planner::settle`] should be called.
+    pub fn push(&mut self, packet: VideoPacket) -> bool {
+        self.first.push(packet);
+        self.first.len() >= RATE_WINDOW
+    }
+
+    /// Makes the plan from what was seen.
+    pub fn settle(self) -> Result<Planned> {
+        let plan = (self.make)(&self.first)?;
+        let mut layout = plan.layout();
+        let segments = self.first.iter().flat_map(|p| layout.push(p)).collect();
+        Ok(Planned { plan, layout, segments })
+    }
+}
+
+pub(crate) fn hex(bytes: &[u8]) -> String {
+    use std::fmt::Write;
+    bytes.iter().fold(String::new(), |mut text, byte| {
+        // Writing to a String can't fail.
+        let _ = write!(text, "{byte:02x}");
+        text
+    })
+}

@@ -1,0 +1,130 @@
+//! The name under which the output is written, and the one under which it appears.
+
+use crate::error::{Error, ErrorKind, Result};
+use crate::options::{InputTarget, OutputTarget, Overwrite, file_url};
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+
+/// Where the muxer writes.
+pub(super) enum Target {
+    /// A temporary name beside the final one.
+    File { part: PathBuf, path: PathBuf },
+    /// Straight to a device, a named pipe or standard output: nothing to rename or to read again.
+    Stream(String),
+}
+
+impl Target {
+    pub(super) fn new(output: &OutputTarget) -> Result<Self> {
+        let OutputTarget::File(path) = output else { return Ok(Self::Stream("pipe:1".into())) };
+        if fs::metadata(path).is_ok_and(|m| !m.is_file()) {
+            return Ok(Self::Stream(file_url(path)));
+        }
+        // A link's target is replaced, not the link.
+        let path = fs::canonicalize(path).unwrap_or_else(|_| path.clone());
+        let name = path.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
+        let part = path.with_file_name(format!(".{name}.part-{}", std::process::id()));
+        Ok(Self::File { part, path })
+    }
+
+    pub(super) fn is_file(&self) -> bool {
+        matches!(self, Self::File { .. })
+    }
+
+    /// For the muxer.
+    pub(super) fn url(&self) -> String {
+        match self {
+            Self::File { part, .. } => file_url(part),
+            Self::Stream(url) => url.clone(),
+        }
+    }
+
+    /// The file as it is now.
+    pub(super) fn path(&self) -> &Path {
+        match self {
+            Self::File { part, .. } => part,
+            Self::Stream(_) => Path::new(""),
+        }
+    }
+
+    /// Makes the written bytes last.
+    pub(super) fn sync(&self) -> Result<()> {
+        let Self::File { part, path } = self else { return Ok(()) };
+        File::open(part)
+            .and_then(|f| f.sync_all())
+            .map_err(|e| failed(path, "can't write it to the disk", &e))
+    }
+
+    /// Gives the file its name; returns its size in bytes.
+    pub(super) fn commit(self) -> Result<u64> {
+        let Self::File { part, path } = &self else { return Ok(0) };
+        let bytes = fs::metadata(part).map_err(|e| failed(path, "can't look at it", &e))?.len();
+        fs::rename(part, path).map_err(|e| failed(path, "can't give it its name", &e))?;
+        let folder = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        File::open(folder)
+            .and_then(|f| f.sync_all())
+            .map_err(|e| failed(path, "can't write its folder to the disk", &e))?;
+        Ok(bytes)
+    }
+}
+
+impl Drop for Target {
+    fn drop(&mut self) {
+        if let Self::File { part, .. } = self
+            && part.exists()
+            && let Err(e) = fs::remove_file(&*part)
+        {
+            tracing::warn!("{}: can't be removed: {e}", part.display());
+        }
+    }
+}
+
+fn failed(path: &Path, doing: &str, error: &std::io::Error) -> Error {
+    Error::io(ErrorKind::Output, doing, error).in_file(path.display().to_string())
+}
+
+/// Refuses, before any work, an output that can't be or must not be written; removes what killed runs left under its temporary names.
+pub fn check_target(output: &OutputTarget, input: &InputTarget, overwrite: Overwrite) -> Result<()> {
+    let OutputTarget::File(path) = output else { return Ok(()) };
+    let name = path.display().to_string();
+    if let InputTarget::File(input) = input
+        && let (Ok(a), Ok(b)) = (fs::canonicalize(path), fs::canonicalize(input))
+        && a == b
+    {
+        return Err(Error::usage("output and input are the same file").in_file(name));
+    }
+    if path.is_dir() {
+        return Err(Error::usage("the output is a folder").in_file(name).hint("name a file in it"));
+    }
+    if path.is_file() && overwrite == Overwrite::No {
+        return Err(Error::new(ErrorKind::Output, "it exists already").in_file(name).hint("-y replaces it"));
+    }
+    let folder = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    if !folder.is_dir() {
+        return Err(Error::new(ErrorKind::Output, format!("the folder {} doesn't exist", folder.display()))
+            .in_file(name));
+    }
+    if fs::metadata(path).is_ok_and(|m| !m.is_file()) {
+        return Ok(());
+    }
+    let probe = folder.join(format!(".frameloom-{}", std::process::id()));
+    File::create(&probe).and_then(|_| fs::remove_file(&probe)).map_err(|e| {
+        Error::io(ErrorKind::Output, format!("can't write into the folder {}", folder.display()), &e)
+            .in_file(name)
+    })?;
+    remove_leftovers(folder, path);
+    Ok(())
+}
+
+/// Removes temporary outputs of processes that are gone.
+fn remove_leftovers(folder: &Path, path: &Path) {
+    let Some(name) = path.file_name() else { return };
+    let prefix = format!(".{}.part-", name.to_string_lossy());
+    let Ok(entries) = fs::read_dir(folder) else { return };
+    for entry in entries.flatten() {
+        let file = entry.file_name().to_string_lossy().into_owned();
+        let Some(pid) = file.strip_prefix(&prefix).and_then(|p| p.parse::<u32>().ok()) else { continue };
+        if !Path::new(&format!("/proc/{pid}")).exists() && Path::new("/proc/self").exists() {
+            let _ = fs::remove_file(entry.path());
+        }
+    }
+}

@@ -1,0 +1,193 @@
+//! A pipe can be read only once: what may be needed later waits on the disk.
+
+use crate::cancel::Cancel;
+use crate::error::{Error, ErrorKind, Result};
+use crate::segment_file::{SegmentReader, SegmentWriter, StoredPacket};
+use crate::worker::write_error;
+use crossbeam_channel::{Receiver, Sender};
+use frameloom_media::{Packet, SideData};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+fn store(packet: &Packet) -> StoredPacket {
+    StoredPacket {
+        pts: packet.pts(),
+        dts: packet.dts(),
+        duration: packet.duration(),
+        flags: packet.flags(),
+        stream: packet.stream() as u32,
+        side_data: packet.side_data().into_iter().map(|s| (s.kind, s.data)).collect(),
+        data: packet.data().to_vec(),
+    }
+}
+
+/// A stored packet as one to be decoded.
+pub fn restore(stored: StoredPacket) -> Result<Packet> {
+    let side: Vec<SideData> =
+        stored.side_data.into_iter().map(|(kind, data)| SideData { kind, data }).collect();
+    Packet::from_parts(&stored.data, stored.pts, stored.dts, stored.duration, stored.flags, &side)
+        .map_err(|e| Error::media(ErrorKind::Internal, &e))
+}
+
+/// The video packets of a pipe, in files that end where segments are decided, so that a segment can be decoded (again) by itself.
+pub struct VideoSpool {
+    folder: PathBuf,
+    open: Option<(u64, PathBuf, SegmentWriter)>,
+    chunks: Vec<(u64, PathBuf)>,
+}
+
+impl VideoSpool {
+    /// Files go into `folder`, which must exist.
+    pub fn new(folder: &Path) -> Self {
+        Self { folder: folder.to_owned(), open: None, chunks: Vec::new() }
+    }
+
+    /// Puts a packet aside; `number` counts the video packets.
+    pub fn push(&mut self, number: u64, packet: &Packet) -> Result<()> {
+        let writer = match &mut self.open {
+            Some((_, _, writer)) => writer,
+            none => {
+                let path = self.folder.join(format!("video-{number:010}.spool"));
+                let writer = SegmentWriter::create(&path, &()).map_err(|e| write_error(&e))?;
+                &mut none.insert((number, path, writer)).2
+            }
+        };
+        writer.write(&store(packet)).map_err(|e| write_error(&e))
+    }
+
+    /// Makes everything so far readable and returns it.
+    pub fn chunks(&mut self) -> Result<Vec<(u64, PathBuf)>> {
+        if let Some((number, path, writer)) = self.open.take() {
+            writer.finish_unsynced(&()).map_err(|e| write_error(&e))?;
+            self.chunks.push((number, path));
+        }
+        Ok(self.chunks.clone())
+    }
+
+    /// Removes files with packets before number `needed` only.
+    pub fn release(&mut self, needed: u64) {
+        while self.chunks.len() > 1 && self.chunks[1].0 <= needed {
+            let (_, path) = self.chunks.remove(0);
+            if let Err(e) = std::fs::remove_file(&path) {
+                tracing::warn!("{}: can't be removed: {e}", path.display());
+            }
+        }
+    }
+}
+
+/// Bytes of packets that wait in memory before the disk is used.
+const IN_MEMORY: usize = 16 << 20;
+/// Bytes of packets that go into one file.
+const IN_FILE: usize = 4 << 20;
+
+enum Batch {
+    One(Box<StoredPacket>),
+    File(PathBuf),
+}
+
+/// The packets of the other streams on their way from a pipe to the muxer: an unlimited queue in limited memory.
+pub struct OtherWriter {
+    folder: PathBuf,
+    send: Sender<Batch>,
+    in_memory: Arc<AtomicUsize>,
+    pending: Vec<StoredPacket>,
+    pending_bytes: usize,
+    files: u64,
+}
+
+/// The reading end.
+pub struct OtherReader {
+    receive: Receiver<Batch>,
+    in_memory: Arc<AtomicUsize>,
+    open: Option<SegmentReader>,
+    cancel: Cancel,
+}
+
+/// Both ends; files go into `folder`.
+pub fn others(folder: &Path, cancel: &Cancel) -> (OtherWriter, OtherReader) {
+    let (send, receive) = crossbeam_channel::unbounded();
+    let in_memory = Arc::new(AtomicUsize::new(0));
+    (
+        OtherWriter {
+            folder: folder.to_owned(),
+            send,
+            in_memory: in_memory.clone(),
+            pending: Vec::new(),
+            pending_bytes: 0,
+            files: 0,
+        },
+        OtherReader { receive, in_memory, open: None, cancel: cancel.clone() },
+    )
+}
+
+impl OtherWriter {
+    /// Takes a packet. A reader that has gone is no error here: it has its own.
+    pub fn push(&mut self, packet: &Packet) -> Result<()> {
+        let stored = store(packet);
+        let bytes = stored.data.len() + size_of::<StoredPacket>();
+        if self.pending.is_empty() && self.in_memory.load(Ordering::Relaxed) + bytes <= IN_MEMORY {
+            self.in_memory.fetch_add(bytes, Ordering::Relaxed);
+            let _ = self.send.send(Batch::One(Box::new(stored)));
+            return Ok(());
+        }
+        self.pending_bytes += bytes;
+        self.pending.push(stored);
+        if self.pending_bytes >= IN_FILE { self.flush() } else { Ok(()) }
+    }
+
+    /// Hands over what is held back.
+    pub fn flush(&mut self) -> Result<()> {
+        if self.pending.is_empty() {
+            return Ok(());
+        }
+        let path = self.folder.join(format!("others-{:010}.spool", self.files));
+        self.files += 1;
+        let mut writer = SegmentWriter::create(&path, &()).map_err(|e| write_error(&e))?;
+        for packet in self.pending.drain(..) {
+            writer.write(&packet).map_err(|e| write_error(&e))?;
+        }
+        self.pending_bytes = 0;
+        writer.finish_unsynced(&()).map_err(|e| write_error(&e))?;
+        let _ = self.send.send(Batch::File(path));
+        Ok(())
+    }
+}
+
+impl OtherReader {
+    /// The next packet with its stream's number; waits for it. `None` once the writer is gone and all is read.
+    pub fn read(&mut self) -> Result<Option<(usize, Packet)>> {
+        loop {
+            if let Some(reader) = &mut self.open {
+                let next = reader.next_packet().map_err(|e| Error::new(ErrorKind::Journal, e.to_string()))?;
+                if let Some(stored) = next {
+                    let stream = stored.stream as usize;
+                    return Ok(Some((stream, restore(stored)?)));
+                }
+                let path = reader.path().to_owned();
+                self.open = None;
+                if let Err(e) = std::fs::remove_file(&path) {
+                    tracing::warn!("{}: can't be removed: {e}", path.display());
+                }
+            }
+            let batch = crossbeam_channel::select! {
+                recv(self.receive) -> batch => batch,
+                recv(self.cancel.cancelled()) -> _ => return Err(Error::interrupted()),
+            };
+            match batch {
+                Err(_) => return Ok(None),
+                Ok(Batch::File(path)) => {
+                    let reader = SegmentReader::open(path)
+                        .map_err(|e| Error::new(ErrorKind::Journal, e.to_string()))?;
+                    self.open = Some(reader);
+                }
+                Ok(Batch::One(stored)) => {
+                    let bytes = stored.data.len() + size_of::<StoredPacket>();
+                    self.in_memory.fetch_sub(bytes, Ordering::Relaxed);
+                    let stream = stored.stream as usize;
+                    return Ok(Some((stream, restore(*stored)?)));
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,105 @@
+//! One segment's work and its result, as values: a worker may be a thread, a process, or a task on a cluster.
+
+use crate::index::Timing;
+use crate::plan::encoder::Allocation;
+use crate::plan::layout::Segment;
+use crate::segment_file::Sealed;
+use frameloom_media::{CodecParams, InputOptions, Rational};
+use serde::{Deserialize, Serialize};
+use std::path::PathBuf;
+
+/// Where a worker finds the coded video.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub enum SourceSpec {
+    /// A container that it opens itself.
+    Container {
+        /// For FFmpeg.
+        url: String,
+        /// How to open it.
+        options: InputOptions,
+        /// Number of the video stream.
+        stream: usize,
+    },
+    /// Packets of a pipe that were put aside: files in file order, each with the number of its first packet.
+    Spool {
+        /// First packet's number and file.
+        chunks: Vec<(u64, PathBuf)>,
+    },
+}
+
+/// Everything that decides the bytes of one segment, and where they go.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct SegmentTask {
+    /// Range and entries.
+    pub segment: Segment,
+    /// The coded video.
+    pub source: SourceSpec,
+    /// Its codec parameters.
+    pub params: CodecParams,
+    /// Seconds per tick of its times.
+    pub time_base: Rational,
+    /// How its frames are addressed.
+    pub timing: Timing,
+    /// Duration of a frame in ticks, where nothing better is known.
+    pub frame_ticks: i64,
+    /// Encoder settings.
+    pub allocation: Allocation,
+    /// Threads of the decoder; the pictures don't depend on it.
+    pub decoder_threads: u32,
+    /// The segment file to be written.
+    pub output: PathBuf,
+    /// 0 for the first try.
+    pub attempt: u32,
+}
+
+/// Damage that a decoder met.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Damage {
+    /// Time in ticks, where known.
+    pub time: Option<i64>,
+    /// What the decoder said.
+    pub what: String,
+}
+
+/// What decoding and encoding a segment really produced.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct SegmentFacts {
+    /// Presentation times of its frames in ticks, in order.
+    pub times: Vec<i64>,
+    /// Duration of the last frame in ticks; 0 when unknown.
+    pub last_duration: i64,
+    /// Packets by which decoding must run ahead of presentation.
+    pub reorder: u32,
+    /// Damage met in its range; the first few.
+    pub damage: Vec<Damage>,
+    /// All damage met in its range.
+    pub damage_count: u32,
+    /// Times at which the picture size or format of the source changed.
+    pub changes: Vec<(i64, String)>,
+    /// Per-frame side data that the encoder can't take, by name.
+    pub lost_side_data: Vec<String>,
+}
+
+/// The header of a segment file.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct SegmentHeader {
+    /// The coded stream, for the muxer.
+    pub params: CodecParams,
+    /// Seconds per tick of its packets' times.
+    pub time_base: Rational,
+    /// Packets by which decoding runs ahead, as the encoder announces it.
+    pub announced_reorder: u32,
+}
+
+/// A finished segment.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct SegmentResult {
+    /// Number of the segment.
+    pub segment: u32,
+    /// The file's identity.
+    pub sealed: Sealed,
+    /// Frames in it.
+    pub frames: u64,
+    /// Facts without the times, which are in the file.
+    pub facts: SegmentFacts,
+}

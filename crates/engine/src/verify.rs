@@ -1,0 +1,340 @@
+//! Decoding the result and comparing its pictures with the source's.
+
+use crate::decode::{Decode, RangeDecoder};
+use crate::error::{Error, ErrorKind, Result};
+use crate::index::Timing;
+use crate::index::access::PacketKind;
+use crate::options::{OutputTarget, TranscodeJob, file_url};
+use crate::pipeline::{Context, RunReport};
+use crate::plan::Plan;
+use crate::plan::layout::{Entry, Segment};
+use crate::process::{Conform, Process};
+use crate::segment_file::SegmentReader;
+use crate::task::{SegmentFacts, SegmentTask, SourceSpec};
+use frameloom_media::{Frame, Input, InputOptions, StreamInfo};
+use serde::Serialize;
+use std::path::Path;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+/// How like the source one segment is.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct SegmentQuality {
+    /// Number of the segment.
+    pub segment: u32,
+    /// Where it begins, in seconds.
+    pub start: f64,
+    /// Frames compared.
+    pub frames: u64,
+    /// Peak signal-to-noise ratio over all planes in dB; `None`: identical.
+    pub psnr: Option<f64>,
+    /// Structural similarity of luma, 1 is identical.
+    pub ssim: f64,
+    /// Lowest similarity of a frame.
+    pub worst_ssim: f64,
+    /// Time of that frame, in seconds.
+    pub worst_at: f64,
+}
+
+/// How like the source the whole is.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Verdict {
+    /// In order.
+    pub segments: Vec<SegmentQuality>,
+    /// Over all frames, in dB; `None`: identical.
+    pub psnr: Option<f64>,
+    /// Mean over all frames.
+    pub ssim: f64,
+    /// Number of the segment with the lowest similarity.
+    pub worst: u32,
+}
+
+/// Decodes source and result, segment by segment, and compares them.
+pub fn run(job: &TranscodeJob, plan: &Plan, context: &Context, report: &RunReport) -> Result<Verdict> {
+    let OutputTarget::File(output) = &job.output else {
+        return Err(Error::usage("--verify needs a file as output"));
+    };
+    let mut segments: Vec<(Segment, SegmentFacts, u64)> = Vec::new();
+    let mut ids: Vec<u32> = report.results.iter().map(|r| r.segment).collect();
+    ids.sort_unstable();
+    let mut before = 0;
+    for id in ids {
+        let (segment, path) = context.finished(id)?;
+        let broken = |e: &dyn std::fmt::Display| Error::new(ErrorKind::Journal, e.to_string()).in_segment(id);
+        let mut reader = SegmentReader::open(path).map_err(|e| broken(&e))?;
+        let facts: SegmentFacts = reader.trailer().map_err(|e| broken(&e))?;
+        let frames = facts.times.len() as u64;
+        segments.push((segment, facts, before));
+        before += frames;
+    }
+    let stream = output_stream(output, context)?;
+    let offset = first_offset(output, &stream, plan, &segments, context)?;
+    let next = AtomicUsize::new(0);
+    let results: Mutex<Vec<Result<Option<Sums>>>> = Mutex::new(Vec::new());
+    let threads = crate::device::Device::cpu().cores.min(segments.len()).max(1);
+    std::thread::scope(|scope| {
+        for _ in 0..threads {
+            scope.spawn(|| {
+                loop {
+                    let i = next.fetch_add(1, Ordering::Relaxed);
+                    let Some((segment, facts, before)) = segments.get(i) else { return };
+                    let sums = compare(segment, facts, *before, output, &stream, offset, plan, context);
+                    let failed = sums.is_err();
+                    results.lock().unwrap_or_else(std::sync::PoisonError::into_inner).push(sums);
+                    if failed {
+                        next.store(usize::MAX / 2, Ordering::Relaxed);
+                    }
+                }
+            });
+        }
+    });
+    let results = results.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner);
+    let mut sums = results.into_iter().collect::<Result<Vec<_>>>()?.into_iter().flatten().collect::<Vec<_>>();
+    sums.sort_by_key(|s| s.segment);
+    verdict(&sums, plan)
+}
+
+fn output_stream(output: &Path, context: &Context) -> Result<StreamInfo> {
+    let failed = |e: &frameloom_media::MediaError| {
+        Error::media(ErrorKind::Check, e).in_file(output.display().to_string())
+    };
+    let input = Input::open(&file_url(output), &InputOptions::default(), context.stop.clone())
+        .map_err(|e| failed(&e))?;
+    let video = input.best_video().ok_or_else(|| {
+        Error::new(ErrorKind::Check, "the result has no video").in_file(output.display().to_string())
+    })?;
+    Ok(input.streams()[video].clone())
+}
+
+/// By how many ticks the container moved everything.
+fn first_offset(
+    output: &Path,
+    stream: &StreamInfo,
+    plan: &Plan,
+    segments: &[(Segment, SegmentFacts, u64)],
+    context: &Context,
+) -> Result<i64> {
+    let Some(first) = segments.iter().find_map(|(_, facts, _)| facts.times.first()) else { return Ok(0) };
+    let wanted = plan.video.time_base.rescale(first - plan.shift, stream.time_base);
+    let task = output_task(
+        output,
+        stream,
+        Segment { id: 0, start: None, end: None, frames: 0, entries: Vec::new() },
+        plan,
+    );
+    let mut decoder = RangeDecoder::open(&task, &context.stop)?;
+    let time = decoder.next()?.and_then(|f| f.pts());
+    Ok(time.map_or(0, |t| t - wanted))
+}
+
+fn output_task(output: &Path, stream: &StreamInfo, segment: Segment, plan: &Plan) -> SegmentTask {
+    SegmentTask {
+        segment,
+        source: SourceSpec::Container {
+            url: file_url(output),
+            options: InputOptions::default(),
+            stream: stream.index,
+        },
+        params: stream.params.clone(),
+        time_base: stream.time_base,
+        timing: Timing::Presentation,
+        frame_ticks: plan.video.time_base.rescale(plan.frame_ticks, stream.time_base).max(1),
+        allocation: plan.allocation.clone(),
+        decoder_threads: 1,
+        output: std::path::PathBuf::new(),
+        attempt: 0,
+    }
+}
+
+/// What is added up over a segment.
+#[derive(Clone, Debug)]
+struct Sums {
+    segment: u32,
+    start: i64,
+    frames: u64,
+    /// Squared differences, relative to the squared peak, and samples.
+    error: f64,
+    samples: f64,
+    ssim: f64,
+    worst: (f64, i64),
+}
+
+#[allow(clippy::too_many_arguments)] // one call, from the loop above
+fn compare(
+    segment: &Segment,
+    facts: &SegmentFacts,
+    before: u64,
+    output: &Path,
+    stream: &StreamInfo,
+    offset: i64,
+    plan: &Plan,
+    context: &Context,
+) -> Result<Option<Sums>> {
+    let (Some(first), Some(last)) = (facts.times.first(), facts.times.last()) else { return Ok(None) };
+    let to_output = |t: i64| plan.video.time_base.rescale(t - plan.shift, stream.time_base) + offset;
+    let start = to_output(*first);
+    let range = Segment {
+        id: segment.id,
+        start: Some(start),
+        end: Some(to_output(*last) + 1),
+        frames: facts.times.len() as u32,
+        entries: vec![Entry {
+            number: before,
+            pts: Some(start),
+            dts: None,
+            position: None,
+            kind: PacketKind::Closed,
+        }],
+    };
+    let result_task = output_task(output, stream, range, plan);
+    let mut results = RangeDecoder::open(&result_task, &context.stop)?;
+    let source_task = SegmentTask { decoder_threads: 1, ..context.task(segment, 0)? };
+    let mut sources = RangeDecoder::open(&source_task, &context.stop)?;
+    let mut conform = Conform::new(&plan.allocation);
+    let mut sums = Sums {
+        segment: segment.id,
+        start: *first,
+        frames: 0,
+        error: 0.0,
+        samples: 0.0,
+        ssim: 0.0,
+        worst: (2.0, *first),
+    };
+    for time in &facts.times {
+        let wrong = |what: &str| {
+            let at = plan.video.time_base.seconds(*time);
+            Error::new(ErrorKind::Check, format!("{what} at {at:.3} s")).in_segment(segment.id)
+        };
+        let source = sources.next()?.ok_or_else(|| wrong("decoding the source again gave no frame"))?;
+        let source = conform.process(source)?;
+        let result = results.next()?.ok_or_else(|| wrong("the result has no frame"))?;
+        let (error, samples, ssim) = difference(&source, &result)
+            .ok_or_else(|| wrong("the result's picture has another size or format than the source's"))?;
+        sums.frames += 1;
+        sums.error += error;
+        sums.samples += samples;
+        sums.ssim += ssim;
+        if ssim < sums.worst.0 {
+            sums.worst = (ssim, *time);
+        }
+    }
+    Ok(Some(sums))
+}
+
+fn psnr(error: f64, samples: f64) -> Option<f64> {
+    (error > 0.0).then(|| -10.0 * (error / samples).log10())
+}
+
+fn verdict(sums: &[Sums], plan: &Plan) -> Result<Verdict> {
+    let base = plan.video.time_base;
+    let segments: Vec<SegmentQuality> = sums
+        .iter()
+        .map(|s| SegmentQuality {
+            segment: s.segment,
+            start: base.seconds(s.start),
+            frames: s.frames,
+            psnr: psnr(s.error, s.samples),
+            ssim: s.ssim / s.frames as f64,
+            worst_ssim: s.worst.0,
+            worst_at: base.seconds(s.worst.1),
+        })
+        .collect();
+    let worst = segments
+        .iter()
+        .min_by(|a, b| a.ssim.total_cmp(&b.ssim))
+        .ok_or_else(|| Error::new(ErrorKind::Check, "there is nothing to compare"))?
+        .segment;
+    let sum = |f: fn(&Sums) -> f64| sums.iter().map(f).sum::<f64>();
+    let frames = sum(|s| s.frames as f64);
+    Ok(Verdict {
+        psnr: psnr(sum(|s| s.error), sum(|s| s.samples)),
+        ssim: sum(|s| s.ssim) / frames,
+        segments,
+        worst,
+    })
+}
+
+/// Squared differences relative to the squared peak, samples, and luma's structural similarity; `None` when the pictures can't be compared.
+fn difference(a: &Frame, b: &Frame) -> Option<(f64, f64, f64)> {
+    let plain = |f: &Frame| f.pixel_format().replacen("yuvj", "yuv", 1);
+    if (a.width(), a.height()) != (b.width(), b.height()) || plain(a) != plain(b) {
+        return None;
+    }
+    let depth = a.bit_depth();
+    let wide = depth > 8;
+    let peak = ((1_u32 << depth.clamp(1, 16)) - 1) as f64;
+    let (planes_a, planes_b) = (a.planes(), b.planes());
+    let mut error = 0_u64;
+    let mut samples = 0_u64;
+    let mut ssim = 1.0;
+    for (i, (pa, pb)) in planes_a.iter().zip(&planes_b).enumerate() {
+        if i == 0 {
+            let luma = |p: &frameloom_media::PlaneView<'_>| -> Vec<u16> {
+                (0..p.rows).flat_map(|y| samples_of(p.row(y), wide)).collect()
+            };
+            let width = if wide { pa.row_bytes / 2 } else { pa.row_bytes };
+            ssim = similarity(&luma(pa), &luma(pb), width, pa.rows, peak);
+        }
+        for y in 0..pa.rows {
+            for (x, z) in samples_of(pa.row(y), wide).zip(samples_of(pb.row(y), wide)) {
+                let d = i64::from(x) - i64::from(z);
+                error += (d * d) as u64;
+                samples += 1;
+            }
+        }
+    }
+    (samples > 0).then(|| (error as f64 / (peak * peak), samples as f64, ssim))
+}
+
+fn samples_of(row: &[u8], wide: bool) -> impl Iterator<Item = u16> + '_ {
+    let step = if wide { 2 } else { 1 };
+    row.chunks_exact(step).map(move |c| if wide { u16::from_le_bytes([c[0], c[1]]) } else { u16::from(c[0]) })
+}
+
+/// Mean structural similarity (Wang, Bovik, Sheikh, Simoncelli 2004) over 8x8 windows, 4 apart, without weighting.
+fn similarity(a: &[u16], b: &[u16], width: usize, height: usize, peak: f64) -> f64 {
+    const WINDOW: usize = 8;
+    let (c1, c2) = ((0.01 * peak).powi(2), (0.03 * peak).powi(2));
+    if width < WINDOW || height < WINDOW {
+        return f64::from(u8::from(a == b));
+    }
+    let mut sum = 0.0;
+    let mut windows = 0_u64;
+    for y in (0..=height - WINDOW).step_by(4) {
+        for x in (0..=width - WINDOW).step_by(4) {
+            let (mut sa, mut sb, mut saa, mut sbb, mut sab) = (0_u64, 0_u64, 0_u64, 0_u64, 0_u64);
+            for row in y..y + WINDOW {
+                let at = row * width + x;
+                for (p, q) in a[at..at + WINDOW].iter().zip(&b[at..at + WINDOW]) {
+                    let (p, q) = (u64::from(*p), u64::from(*q));
+                    sa += p;
+                    sb += q;
+                    saa += p * p;
+                    sbb += q * q;
+                    sab += p * q;
+                }
+            }
+            let n = (WINDOW * WINDOW) as f64;
+            let (ma, mb) = (sa as f64 / n, sb as f64 / n);
+            let (va, vb) = (saa as f64 / n - ma * ma, sbb as f64 / n - mb * mb);
+            let covariance = sab as f64 / n - ma * mb;
+            sum += ((2.0 * ma * mb + c1) * (2.0 * covariance + c2))
+                / ((ma * ma + mb * mb + c1) * (va + vb + c2));
+            windows += 1;
+        }
+    }
+    sum / windows as f64
+}
+
+#[cfg(test)]
+mod tests {
+    use super::similarity;
+
+    #[test]
+    fn identical_pictures_are_alike_and_noise_is_not() {
+        let picture: Vec<u16> = (0..64 * 64).map(|i| ((i * 7919) % 251) as u16).collect();
+        assert!((similarity(&picture, &picture, 64, 64, 255.0) - 1.0).abs() < 1e-12);
+        let inverted: Vec<u16> = picture.iter().map(|v| 255 - v).collect();
+        assert!(similarity(&picture, &inverted, 64, 64, 255.0) < 0.0);
+    }
+}

@@ -1,0 +1,113 @@
+//! Decoders for video and audio.
+
+use crate::error::{MediaError, Result, check};
+use crate::ffi_util::c_string;
+use crate::frame::Frame;
+use crate::packet::Packet;
+use crate::params::CodecParams;
+use crate::rational::Rational;
+use ffmpeg_sys_the_third as ff;
+
+/// How a decoder runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct DecoderSettings {
+    /// Threads inside the decoder; the pictures don't depend on it for undamaged streams.
+    pub threads: u32,
+    /// Decode with several threads within one picture only: no delay and, for damaged streams, repeatable concealment.
+    pub slices_only: bool,
+}
+
+/// A decoder of one stream. Frames come out in presentation order.
+pub struct Decoder {
+    context: *mut ff::AVCodecContext,
+    draining: bool,
+}
+
+// SAFETY: the context has one owner; libavcodec allows use from one thread at a time, whichever.
+unsafe impl Send for Decoder {}
+
+impl Decoder {
+    /// Opens FFmpeg's preferred decoder for `params`; `time_base` is that of the packets.
+    pub fn open(params: &CodecParams, time_base: Rational, settings: DecoderSettings) -> Result<Self> {
+        crate::log::clear();
+        let what = || format!("open the decoder for {}", params.codec);
+        let name = c_string(&params.codec, "open a decoder")?;
+        let raw = params.to_raw()?;
+        // SAFETY: the context is freed by Drop; `raw` is valid.
+        unsafe {
+            let descriptor = ff::avcodec_descriptor_get_by_name(name.as_ptr());
+            let codec = if descriptor.is_null() {
+                std::ptr::null()
+            } else {
+                ff::avcodec_find_decoder((*descriptor).id)
+            };
+            if codec.is_null() {
+                return Err(MediaError::ours(what(), "this build of FFmpeg has no decoder for it"));
+            }
+            let context = ff::avcodec_alloc_context3(codec);
+            if context.is_null() {
+                return Err(MediaError::ours(what(), "no memory"));
+            }
+            let decoder = Self { context, draining: false };
+            check(ff::avcodec_parameters_to_context(context, raw.0), what)?;
+            (*context).pkt_timebase = time_base.raw();
+            (*context).thread_count = settings.threads.max(1) as i32;
+            if settings.slices_only {
+                (*context).thread_type = ff::FF_THREAD_SLICE as i32;
+            }
+            check(ff::avcodec_open2(context, codec, std::ptr::null_mut()), what)
+                .map_err(MediaError::with_log)?;
+            Ok(decoder)
+        }
+    }
+
+    /// Gives the decoder a packet, or with `None` asks for what it still holds. `Ok(false)`: take frames first, then send the packet again.
+    /// An error concerns this packet only: decoding may go on.
+    pub fn send(&mut self, packet: Option<&Packet>) -> Result<bool> {
+        if packet.is_none() {
+            self.draining = true;
+        }
+        // SAFETY: valid context; a null packet starts draining.
+        let code = unsafe {
+            ff::avcodec_send_packet(self.context, packet.map_or(std::ptr::null(), |p| p.0.cast_const()))
+        };
+        if code == ff::AVERROR(libc::EAGAIN) {
+            return Ok(false);
+        }
+        if code == ff::AVERROR_EOF && packet.is_none() {
+            return Ok(true);
+        }
+        check(code, || "decode".into()).map(|_| true)
+    }
+
+    /// The next frame; `None` when the decoder wants a packet or, after draining began, has no more.
+    pub fn receive(&mut self) -> Result<Option<Frame>> {
+        let frame = Frame::new();
+        // SAFETY: valid context and frame.
+        let code = unsafe { ff::avcodec_receive_frame(self.context, frame.0) };
+        if code == ff::AVERROR(libc::EAGAIN) || code == ff::AVERROR_EOF {
+            return Ok(None);
+        }
+        check(code, || "decode".into())?;
+        Ok(Some(frame))
+    }
+
+    /// Draining began.
+    pub fn is_draining(&self) -> bool {
+        self.draining
+    }
+
+    /// Forgets all state, as after a seek.
+    pub fn flush(&mut self) {
+        self.draining = false;
+        // SAFETY: valid, opened context.
+        unsafe { ff::avcodec_flush_buffers(self.context) }
+    }
+}
+
+impl Drop for Decoder {
+    fn drop(&mut self) {
+        // SAFETY: ours; the call clears the pointer.
+        unsafe { ff::avcodec_free_context(&mut self.context) }
+    }
+}

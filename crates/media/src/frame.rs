@@ -1,0 +1,250 @@
+//! A decoded picture.
+
+use crate::error::{MediaError, Result};
+use crate::ffi_util::{raw_time, text, time};
+use crate::side_data::SideData;
+use ffmpeg_sys_the_third as ff;
+use std::ffi::c_int;
+
+/// A decoded picture (or block of audio); its memory is reference counted by FFmpeg.
+pub struct Frame(pub(crate) *mut ff::AVFrame);
+
+// SAFETY: an AVFrame has one owner here and its buffers' reference counts are atomic.
+unsafe impl Send for Frame {}
+
+/// One plane of a picture, without padding.
+pub struct PlaneView<'a> {
+    /// All rows; row `y` begins at `y * stride`.
+    pub data: &'a [u8],
+    /// Bytes from one row to the next.
+    pub stride: usize,
+    /// Bytes of a row that hold picture.
+    pub row_bytes: usize,
+    /// Number of rows.
+    pub rows: usize,
+}
+
+impl PlaneView<'_> {
+    /// The picture bytes of row `y`.
+    pub fn row(&self, y: usize) -> &[u8] {
+        &self.data[y * self.stride..y * self.stride + self.row_bytes]
+    }
+}
+
+impl Frame {
+    /// An empty frame.
+    pub fn new() -> Self {
+        // SAFETY: no arguments; null only without memory, where Rust would abort as well.
+        let frame = unsafe { ff::av_frame_alloc() };
+        assert!(!frame.is_null(), "out of memory for a frame");
+        Self(frame)
+    }
+
+    /// Another reference to the same picture, with times of its own.
+    pub fn share(&self) -> Result<Self> {
+        // SAFETY: valid source; null without memory or without a reference-counted picture.
+        let frame = unsafe { ff::av_frame_clone(self.0) };
+        if frame.is_null() { Err(MediaError::ours("share a frame", "no memory")) } else { Ok(Self(frame)) }
+    }
+
+    pub(crate) fn raw(&self) -> &ff::AVFrame {
+        // SAFETY: never null, and owned.
+        unsafe { &*self.0 }
+    }
+
+    pub(crate) fn raw_mut(&mut self) -> &mut ff::AVFrame {
+        // SAFETY: never null, and owned.
+        unsafe { &mut *self.0 }
+    }
+
+    /// Presentation time in the stream's ticks: the packet's, or the decoder's best guess where the packet had none.
+    pub fn pts(&self) -> Option<i64> {
+        time(self.raw().pts).or(time(self.raw().best_effort_timestamp))
+    }
+
+    /// Sets the presentation time.
+    pub fn set_pts(&mut self, pts: Option<i64>) {
+        self.raw_mut().pts = raw_time(pts);
+    }
+
+    /// Duration in the stream's ticks, 0 when unknown.
+    pub fn duration(&self) -> i64 {
+        #[cfg(feature = "ffmpeg_6_0")]
+        return self.raw().duration;
+        #[cfg(not(feature = "ffmpeg_6_0"))]
+        return self.raw().pkt_duration;
+    }
+
+    /// Sets the duration.
+    pub fn set_duration(&mut self, duration: i64) {
+        #[cfg(feature = "ffmpeg_6_0")]
+        {
+            self.raw_mut().duration = duration;
+        }
+        #[cfg(not(feature = "ffmpeg_6_0"))]
+        {
+            self.raw_mut().pkt_duration = duration;
+        }
+    }
+
+    /// Width in pixels.
+    pub fn width(&self) -> u32 {
+        self.raw().width.max(0) as u32
+    }
+
+    /// Height in pixels.
+    pub fn height(&self) -> u32 {
+        self.raw().height.max(0) as u32
+    }
+
+    /// FFmpeg's name of the pixel format.
+    pub fn pixel_format(&self) -> String {
+        // SAFETY: takes any number, returns a static string or null.
+        unsafe { text(ff::av_get_pix_fmt_name(ff::AVPixelFormat(self.raw().format))) }
+    }
+
+    /// The picture's fields were shown one after the other.
+    pub fn is_interlaced(&self) -> bool {
+        #[cfg(feature = "ffmpeg_6_1")]
+        return self.raw().flags & ff::AV_FRAME_FLAG_INTERLACED as c_int != 0;
+        #[cfg(not(feature = "ffmpeg_6_1"))]
+        return self.raw().interlaced_frame != 0;
+    }
+
+    /// Luma uses the full range of values (0 to 255 in 8 bits).
+    pub fn is_full_range(&self) -> bool {
+        self.raw().color_range == ff::AVColorRange::JPEG || self.pixel_format().starts_with("yuvj")
+    }
+
+    /// The decoder says that part of it is damaged or concealed.
+    pub fn is_damaged(&self) -> bool {
+        self.raw().flags & ff::AV_FRAME_FLAG_CORRUPT as c_int != 0 || self.raw().decode_error_flags != 0
+    }
+
+    /// Tells the encoder what picture this must become.
+    pub fn set_picture_type(&mut self, kind: PictureType) {
+        let raw = self.raw_mut();
+        raw.pict_type = match kind {
+            PictureType::Free => ff::AVPictureType::NONE,
+            PictureType::Key => ff::AVPictureType::I,
+            PictureType::NotKey => ff::AVPictureType::P,
+        };
+        let key = kind == PictureType::Key;
+        #[cfg(feature = "ffmpeg_6_1")]
+        {
+            let flag = ff::AV_FRAME_FLAG_KEY as c_int;
+            raw.flags = if key { raw.flags | flag } else { raw.flags & !flag };
+        }
+        #[cfg(not(feature = "ffmpeg_6_1"))]
+        {
+            raw.key_frame = c_int::from(key);
+        }
+    }
+
+    /// Bytes of memory that the picture holds.
+    pub fn bytes(&self) -> usize {
+        self.raw()
+            .buf
+            .iter()
+            // SAFETY: each entry is null or a valid reference while the frame lives.
+            .map(|buffer| if buffer.is_null() { 0 } else { unsafe { (**buffer).size as usize } })
+            .sum()
+    }
+
+    /// HDR10 metadata of the frame, as side data of a stream.
+    pub fn hdr_side_data(&self) -> Vec<SideData> {
+        use ff::{AVFrameSideDataType as F, AVPacketSideDataType as P};
+        let pairs = [
+            (F::MASTERING_DISPLAY_METADATA, P::MASTERING_DISPLAY_METADATA),
+            (F::CONTENT_LIGHT_LEVEL, P::CONTENT_LIGHT_LEVEL),
+        ];
+        let mut found = Vec::new();
+        for (on_frame, on_stream) in pairs {
+            // SAFETY: valid frame; null or an entry that lives as long as the frame, whose size belongs to its data.
+            unsafe {
+                let item = ff::av_frame_get_side_data(self.0, on_frame);
+                if !item.is_null() && !(*item).data.is_null() {
+                    let data = std::slice::from_raw_parts((*item).data, (*item).size as usize).to_vec();
+                    found.push(SideData { kind: on_stream.0, data });
+                }
+            }
+        }
+        found
+    }
+
+    /// Names of the side data that the frame carries.
+    pub fn side_data_names(&self) -> Vec<String> {
+        (0..usize::try_from(self.raw().nb_side_data).unwrap_or(0))
+            .map(|i| {
+                // SAFETY: `i` is below the count; entries are valid while the frame lives.
+                unsafe { text(ff::av_frame_side_data_name((**self.raw().side_data.add(i)).type_)) }
+            })
+            .collect()
+    }
+
+    /// The planes of the picture in memory; empty for formats without plain planes.
+    pub fn planes(&self) -> Vec<PlaneView<'_>> {
+        let raw = self.raw();
+        let format = ff::AVPixelFormat(raw.format);
+        // SAFETY: takes any format, negative when unknown.
+        let count = unsafe { ff::av_pix_fmt_count_planes(format) };
+        // SAFETY: static descriptor or null.
+        let descriptor = unsafe { ff::av_pix_fmt_desc_get(format) };
+        if descriptor.is_null() {
+            return Vec::new();
+        }
+        // SAFETY: not null, static.
+        let chroma_shift = unsafe { (*descriptor).log2_chroma_h };
+        let mut planes = Vec::new();
+        for i in 0..usize::try_from(count).unwrap_or(0) {
+            // SAFETY: takes any format and plane; negative when there is none.
+            let row_bytes = unsafe { ff::av_image_get_linesize(format, raw.width, i as c_int) };
+            let stride = raw.linesize[i];
+            if raw.data[i].is_null() || row_bytes <= 0 || stride < row_bytes {
+                return Vec::new();
+            }
+            let height = raw.height as usize;
+            // Planes 1 and 2 are chroma; plane 3 is alpha.
+            let rows = if i == 1 || i == 2 { height.div_ceil(1 << chroma_shift) } else { height };
+            let (stride, row_bytes) = (stride as usize, row_bytes as usize);
+            let length = if rows == 0 { 0 } else { (rows - 1) * stride + row_bytes };
+            // SAFETY: the plane holds `rows` rows of `stride` bytes, the last at least `row_bytes`.
+            let data = unsafe { std::slice::from_raw_parts(raw.data[i], length) };
+            planes.push(PlaneView { data, stride, row_bytes, rows });
+        }
+        planes
+    }
+
+    /// Bits of a component, 0 when unknown.
+    pub fn bit_depth(&self) -> u32 {
+        // SAFETY: static descriptor or null.
+        unsafe {
+            let descriptor = ff::av_pix_fmt_desc_get(ff::AVPixelFormat(self.raw().format));
+            if descriptor.is_null() { 0 } else { (*descriptor).comp[0].depth.max(0) as u32 }
+        }
+    }
+}
+
+/// What a picture must become in the encoder.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PictureType {
+    /// The encoder decides.
+    Free,
+    /// A key frame.
+    Key,
+    /// Anything but a key frame.
+    NotKey,
+}
+
+impl Default for Frame {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Drop for Frame {
+    fn drop(&mut self) {
+        // SAFETY: ours; the call clears the pointer.
+        unsafe { ff::av_frame_free(&mut self.0) }
+    }
+}
