@@ -1,9 +1,16 @@
 #!/bin/sh
-# Runs every fuzz target, one after the other: fuzz/run.sh [seconds for each, 60 by default]
+# Runs every fuzz target, one after the other:       fuzz/run.sh [seconds for each, 60 by default [target ...]]
+# or the real program on damaged media files:        fuzz/run.sh mutated [options of mutate.py]
 set -eu
 cd "$(dirname "$0")"
-seconds=${1:-60}
 
+if [ "${1:-}" = mutated ]; then
+    shift
+    exec python3 mutate.py "$@"
+fi
+
+seconds=${1:-60}
+[ $# -eq 0 ] || shift
 if ! cargo fuzz --version >/dev/null 2>&1; then
     echo "cargo-fuzz is missing: cargo install cargo-fuzz --locked" >&2
     exit 1
@@ -14,7 +21,8 @@ if ! rustc --version | grep -q nightly; then
     export RUSTC_BOOTSTRAP=1
 fi
 
-for target in fuzz_targets/*.rs; do
+[ $# -gt 0 ] || set -- fuzz_targets/*.rs
+for target; do
     target=$(basename "$target" .rs)
     echo "== $target, $seconds s" >&2
     cargo fuzz run --fuzz-dir . "$target" -- -max_total_time="$seconds" -print_final_stats=1
