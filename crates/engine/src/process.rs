@@ -54,7 +54,8 @@ impl Conform {
 }
 
 impl Process for Conform {
-    fn process(&mut self, frame: Frame) -> Result<Frame> {
+    fn process(&mut self, mut frame: Frame) -> Result<Frame> {
+        frame.limit_samples().map_err(|e| Error::media(ErrorKind::Decode, &e))?;
         let picture = Picture::of(&frame);
         if self.source.as_ref() != Some(&picture) {
             self.watch(&picture, &frame);

@@ -22,6 +22,9 @@ pub struct AudioSettings {
     pub global_header: bool,
 }
 
+/// Seconds of silence that fill a gap in the input's times. A longer one stays a gap: a damaged time stamp may lie years ahead.
+const LONGEST_SILENCE: i64 = 60;
+
 /// Decodes one audio stream and encodes it, as one run of samples: gaps in the input's times become silence and overlaps are
 /// dropped, so that sound and picture stay together to the sample.
 pub struct AudioEncoder {
@@ -127,7 +130,7 @@ impl AudioEncoder {
         loop {
             let taken = self.decoder.send(packet)?;
             while let Some(frame) = self.decoder.receive()? {
-                self.resample(Some(&frame))?;
+                self.resample(Some(&frame), out)?;
                 self.encode_ready(false, out)?;
             }
             if taken {
@@ -136,7 +139,7 @@ impl AudioEncoder {
         }
         if packet.is_none() && !self.ended {
             self.ended = true;
-            self.resample(None)?;
+            self.resample(None, out)?;
             self.encode_ready(true, out)?;
             self.send(None)?;
             self.collect(out)?;
@@ -145,7 +148,7 @@ impl AudioEncoder {
     }
 
     /// Converts a frame into the FIFO, after filling a gap before it or dropping what overlaps.
-    fn resample(&mut self, frame: Option<&Frame>) -> Result<()> {
+    fn resample(&mut self, frame: Option<&Frame>, out: &mut Vec<EncodedPacket>) -> Result<()> {
         let Some(frame) = frame else {
             return if self.resampler.is_null() { Ok(()) } else { self.convert(None, 0, 0) };
         };
@@ -179,19 +182,24 @@ impl AudioEncoder {
         };
         // Containers round times to their tick: less than two ticks is no gap.
         let tolerance = self.time_base.rescale(2, in_base).max(1);
-        let shift = time.map_or(0, |t| t - (start + done));
+        let shift = time.map_or(0, |t| t.saturating_sub(start.saturating_add(done)));
         let mut skip = 0;
         let mut added = 0;
         if shift > tolerance {
-            self.silence(shift)?;
+            // What waits in the FIFO is silence after this, so that moving it doesn't matter.
+            let filled = shift.min(LONGEST_SILENCE * i64::from(self.in_rate));
+            self.silence(filled)?;
+            self.encode_ready(false, out)?;
+            let left_open = in_base.rescale(shift - filled, self.time_base());
+            self.next_out = self.next_out.saturating_add(left_open);
             added = shift;
-            self.repaired.0 += shift as u64;
+            self.repaired.0 += filled as u64;
         } else if shift < -tolerance {
             skip = (-shift).min(samples);
             self.repaired.1 += skip as u64;
         }
         if let Some(position) = &mut self.position {
-            position.1 += added + samples - skip;
+            position.1 = position.1.saturating_add(added).saturating_add(samples - skip);
         }
         if skip == samples { Ok(()) } else { self.convert(Some(frame), skip, samples - skip) }
     }
@@ -328,7 +336,7 @@ impl AudioEncoder {
                     return Err(MediaError::ours("encode sound", "the sample queue broke off"));
                 }
                 frame.set_pts(Some(self.next_out));
-                self.next_out += i64::from(count);
+                self.next_out = self.next_out.saturating_add(i64::from(count));
                 self.send(Some(&frame))?;
             }
             self.collect(out)?;

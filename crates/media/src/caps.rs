@@ -49,6 +49,8 @@ pub struct OutputFormat {
     pub no_timestamps: bool,
     /// Times may vary freely.
     pub variable_rate: bool,
+    /// Packets of a stream may have the same decode time.
+    pub equal_times: bool,
     raw: *const ff::AVOutputFormat,
 }
 
@@ -86,6 +88,7 @@ impl OutputFormat {
                 global_header: flags & ff::AVFMT_GLOBALHEADER as c_int != 0,
                 no_timestamps: flags & ff::AVFMT_NOTIMESTAMPS as c_int != 0,
                 variable_rate: flags & ff::AVFMT_VARIABLE_FPS as c_int != 0,
+                equal_times: flags & ff::AVFMT_TS_NONSTRICT as c_int != 0,
                 raw,
             })
         }
@@ -274,6 +277,16 @@ pub fn pixel_format_loss(source: &str, candidates: &[String]) -> Option<(String,
         ];
         let lost = kinds.iter().filter(|(bit, _)| loss & bit != 0).map(|(_, name)| *name).collect();
         Some((text(ff::av_get_pix_fmt_name(best)), lost))
+    }
+}
+
+/// Whether pictures of a format hold red, green and blue rather than luma and chroma.
+pub fn is_rgb(format: &str) -> bool {
+    let Ok(name) = c_string(format, "pixel format") else { return false };
+    // SAFETY: valid string; static descriptor or null.
+    unsafe {
+        let descriptor = ff::av_pix_fmt_desc_get(ff::av_get_pix_fmt(name.as_ptr()));
+        !descriptor.is_null() && (*descriptor).flags & ff::AV_PIX_FMT_FLAG_RGB as u64 != 0
     }
 }
 

@@ -1,6 +1,6 @@
 //! A decoded picture.
 
-use crate::error::{MediaError, Result};
+use crate::error::{MediaError, Result, check};
 use crate::ffi_util::{raw_time, text, time};
 use crate::side_data::SideData;
 use ffmpeg_sys_the_third as ff;
@@ -29,6 +29,25 @@ impl PlaneView<'_> {
     pub fn row(&self, y: usize) -> &[u8] {
         &self.data[y * self.stride..y * self.stride + self.row_bytes]
     }
+}
+
+/// Where a plane lies.
+struct RawPlane {
+    data: *mut u8,
+    stride: usize,
+    row_bytes: usize,
+    rows: usize,
+}
+
+impl RawPlane {
+    /// Bytes from its first sample to its last.
+    fn length(&self) -> usize {
+        if self.rows == 0 { 0 } else { (self.rows - 1) * self.stride + self.row_bytes }
+    }
+}
+
+fn samples(row: &[u8]) -> impl Iterator<Item = u16> + '_ {
+    row.chunks_exact(2).map(|s| u16::from_ne_bytes([s[0], s[1]]))
 }
 
 impl Frame {
@@ -184,17 +203,20 @@ impl Frame {
 
     /// The planes of the picture in memory; empty for formats without plain planes.
     pub fn planes(&self) -> Vec<PlaneView<'_>> {
+        let view = |p: RawPlane| {
+            // SAFETY: the plane holds `rows` rows of `stride` bytes, the last at least `row_bytes`.
+            let data = unsafe { std::slice::from_raw_parts(p.data, p.length()) };
+            PlaneView { data, stride: p.stride, row_bytes: p.row_bytes, rows: p.rows }
+        };
+        self.raw_planes().into_iter().map(view).collect()
+    }
+
+    fn raw_planes(&self) -> Vec<RawPlane> {
         let raw = self.raw();
         let format = ff::AVPixelFormat(raw.format);
         // SAFETY: takes any format, negative when unknown.
         let count = unsafe { ff::av_pix_fmt_count_planes(format) };
-        // SAFETY: static descriptor or null.
-        let descriptor = unsafe { ff::av_pix_fmt_desc_get(format) };
-        if descriptor.is_null() {
-            return Vec::new();
-        }
-        // SAFETY: not null, static.
-        let chroma_shift = unsafe { (*descriptor).log2_chroma_h };
+        let Some(descriptor) = self.descriptor() else { return Vec::new() };
         let mut planes = Vec::new();
         for i in 0..usize::try_from(count).unwrap_or(0) {
             // SAFETY: takes any format and plane; negative when there is none.
@@ -205,23 +227,66 @@ impl Frame {
             }
             let height = raw.height as usize;
             // Planes 1 and 2 are chroma; plane 3 is alpha.
-            let rows = if i == 1 || i == 2 { height.div_ceil(1 << chroma_shift) } else { height };
-            let (stride, row_bytes) = (stride as usize, row_bytes as usize);
-            let length = if rows == 0 { 0 } else { (rows - 1) * stride + row_bytes };
-            // SAFETY: the plane holds `rows` rows of `stride` bytes, the last at least `row_bytes`.
-            let data = unsafe { std::slice::from_raw_parts(raw.data[i], length) };
-            planes.push(PlaneView { data, stride, row_bytes, rows });
+            let chroma = i == 1 || i == 2;
+            let rows = if chroma { height.div_ceil(1 << descriptor.log2_chroma_h) } else { height };
+            planes.push(RawPlane {
+                data: raw.data[i],
+                stride: stride as usize,
+                row_bytes: row_bytes as usize,
+                rows,
+            });
         }
         planes
     }
 
+    fn descriptor(&self) -> Option<&'static ff::AVPixFmtDescriptor> {
+        // SAFETY: static descriptor or null.
+        unsafe { ff::av_pix_fmt_desc_get(ff::AVPixelFormat(self.raw().format)).as_ref() }
+    }
+
+    /// Brings samples that lie outside the format's depth down to its greatest value; true when there were any.
+    ///
+    /// libavcodec's H.264 decoder fills pictures that it lost byte by byte with 128, which 16-bit samples of 9 to 15 bits can't be;
+    /// x264 ends the process when it meets them.
+    pub fn limit_samples(&mut self) -> Result<bool> {
+        let Some(greatest) = self.greatest_sample() else { return Ok(false) };
+        let within =
+            |p: &PlaneView<'_>| (0..p.rows).all(|y| samples(p.row(y)).fold(0, |a, s| a | s) <= greatest);
+        if self.planes().iter().all(within) {
+            return Ok(false);
+        }
+        // SAFETY: valid frame; the decoder's own references keep the picture as it was.
+        check(unsafe { ff::av_frame_make_writable(self.0) }, || "make a picture writable".into())?;
+        for plane in self.raw_planes() {
+            // SAFETY: as in `planes`, and nobody else has this memory now.
+            let data = unsafe { std::slice::from_raw_parts_mut(plane.data, plane.length()) };
+            for row in data.chunks_mut(plane.stride) {
+                for sample in row[..plane.row_bytes].chunks_exact_mut(2) {
+                    let limited = u16::from_ne_bytes([sample[0], sample[1]]).min(greatest);
+                    sample.copy_from_slice(&limited.to_ne_bytes());
+                }
+            }
+        }
+        Ok(true)
+    }
+
+    /// The greatest value of a sample, for formats of 9 to 15 bits in 16-bit words of this machine.
+    fn greatest_sample(&self) -> Option<u16> {
+        let descriptor = self.descriptor()?;
+        let other = ff::AV_PIX_FMT_FLAG_BITSTREAM | ff::AV_PIX_FMT_FLAG_HWACCEL | ff::AV_PIX_FMT_FLAG_FLOAT;
+        let big_endian = descriptor.flags & ff::AV_PIX_FMT_FLAG_BE as u64 != 0;
+        if descriptor.flags & other as u64 != 0 || big_endian != cfg!(target_endian = "big") {
+            return None;
+        }
+        let components = &descriptor.comp[..usize::from(descriptor.nb_components)];
+        let depth = components.first()?.depth;
+        let plain = |c: &ff::AVComponentDescriptor| c.depth == depth && c.step == 2 && c.shift == 0;
+        ((9..16).contains(&depth) && components.iter().all(plain)).then(|| (1 << depth) - 1)
+    }
+
     /// Bits of a component, 0 when unknown.
     pub fn bit_depth(&self) -> u32 {
-        // SAFETY: static descriptor or null.
-        unsafe {
-            let descriptor = ff::av_pix_fmt_desc_get(ff::AVPixelFormat(self.raw().format));
-            if descriptor.is_null() { 0 } else { (*descriptor).comp[0].depth.max(0) as u32 }
-        }
+        self.descriptor().map_or(0, |d| d.comp[0].depth.max(0) as u32)
     }
 }
 
@@ -246,5 +311,40 @@ impl Drop for Frame {
     fn drop(&mut self) {
         // SAFETY: ours; the call clears the pointer.
         unsafe { ff::av_frame_free(&mut self.0) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn picture(format: ff::AVPixelFormat) -> Frame {
+        let mut frame = Frame::new();
+        let raw = frame.raw_mut();
+        (raw.width, raw.height, raw.format) = (16, 6, format.0);
+        // SAFETY: size and format are set; the new buffers are filled before they are read.
+        unsafe {
+            assert!(ff::av_frame_get_buffer(frame.0, 0) >= 0);
+            for plane in frame.raw_planes() {
+                std::ptr::write_bytes(plane.data, 0x80, plane.length());
+            }
+        }
+        frame
+    }
+
+    #[test]
+    fn samples_beyond_the_depth_are_limited_in_a_picture_of_ones_own() {
+        let mut frame = picture(ff::AVPixelFormat::YUV420P10LE);
+        let shared = frame.share().unwrap();
+        assert!(frame.limit_samples().unwrap());
+        let all = |f: &Frame| {
+            f.planes().iter().flat_map(|p| samples(p.row(0)).collect::<Vec<_>>()).collect::<Vec<_>>()
+        };
+        assert!(all(&frame).iter().all(|s| *s == 1023));
+        assert!(all(&shared).iter().all(|s| *s == 0x8080), "the decoder's own picture stays as it is");
+        assert!(!frame.limit_samples().unwrap());
+        for whole in [ff::AVPixelFormat::YUV420P, ff::AVPixelFormat::GRAY16LE, ff::AVPixelFormat::P010LE] {
+            assert!(!picture(whole).limit_samples().unwrap());
+        }
     }
 }

@@ -33,7 +33,7 @@ mod system;
 pub use audio::{AudioEncoder, AudioSettings};
 pub use bsf::BitstreamFilter;
 pub use caps::{
-    CodecFacts, EncoderInfo, OutputFormat, codec_facts, decoder_for, encoder_info, encoders,
+    CodecFacts, EncoderInfo, OutputFormat, codec_facts, decoder_for, encoder_info, encoders, is_rgb,
     library_versions, pixel_format_loss, pixel_formats_of,
 };
 pub use convert::{Converter, Picture};

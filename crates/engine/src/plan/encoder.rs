@@ -6,7 +6,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::options::VideoOptions;
 use frameloom_media::{
     CodecParams, EncoderInfo, OptionProblem, Rational, VideoEncoderSettings, check_encoder_option,
-    encoder_info, hdr10, pixel_format_loss, pixel_formats_of,
+    encoder_info, hdr10, is_rgb, pixel_format_loss, pixel_formats_of,
 };
 use serde::{Deserialize, Serialize};
 
@@ -270,6 +270,10 @@ pub fn allocate(
     if pixel_format.starts_with("yuvj") {
         full_range = Some(true);
     }
+    // A matrix belongs to luma and chroma: told that there is none, a decoder would take them for green, blue and red.
+    if described.color_space == NO_MATRIX && !is_rgb(&pixel_format) {
+        described.color_space = BT601;
+    }
     Ok(Allocation {
         settings: VideoEncoderSettings {
             encoder: info.name.clone(),
@@ -295,6 +299,10 @@ pub fn allocate(
 
 /// `AVCOL_RANGE_JPEG`.
 const FULL_RANGE: u32 = 2;
+/// `AVCOL_SPC_RGB`: red, green and blue as they are.
+const NO_MATRIX: u32 = 0;
+/// `AVCOL_SPC_SMPTE170M`: what [`frameloom_media::Converter`] makes of pictures without a matrix.
+const BT601: u32 = 6;
 
 /// Frames that x265 codes at once. With three or more, about one run in a hundred gives other bytes (seen with 3.5, a constant
 /// rate factor and B frames, whatever the instruction set); with one and two, thousands of runs gave the same.

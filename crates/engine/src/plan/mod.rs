@@ -116,8 +116,14 @@ impl Plan {
         // Half a segment: then a source with groups of any length up to a segment is never decoded twice.
         let snap = if content.video.fixed_gop { 0 } else { frames / 2 };
         let allocation =
-            encoder::allocate(&content.video, &info, &video.params, rate, gop, format.global_header)?;
-        let origin = times.first().copied().unwrap_or(0);
+            encoder::allocate(&content.video, &info, &video.params, rate, gop, format.global_header)
+                .map_err(|e| if e.kind == ErrorKind::Input { e.in_file(input.name.clone()) } else { e })?;
+        let origin = match timing {
+            Timing::Presentation => times.first().copied(),
+            // Frames whose packets have no presentation time are shown when they are decoded.
+            Timing::Ordinal => first.iter().filter(|p| !p.hidden).filter_map(|p| p.pts.or(p.dts)).min(),
+        };
+        let origin = origin.unwrap_or(0);
         let address = |seconds: f64| match timing {
             Timing::Presentation => origin.saturating_add(video.time_base.ticks(seconds)),
             Timing::Ordinal => (seconds * rate.to_f64()).round() as i64,
