@@ -27,14 +27,33 @@ pub struct Checker {
     frames: u64,
 }
 
+/// Opens a finished file: as what FFmpeg takes it for, or else as what it was written (a few frames can be too little to tell).
+/// Returns also how it was opened.
+pub fn reopen(path: &Path, format: &str, stop: &Arc<AtomicBool>) -> Result<(Input, InputOptions)> {
+    let url = crate::options::file_url(path);
+    let guess = InputOptions::default();
+    let error = match Input::open(&url, &guess, stop.clone()) {
+        Ok(input) => return Ok((input, guess)),
+        Err(error) => error,
+    };
+    let told = InputOptions { format: Some(format.to_owned()), options: Vec::new() };
+    Input::open(&url, &told, stop.clone())
+        .map(|input| (input, told))
+        .map_err(|_| Error::media(ErrorKind::Check, &error).in_file(path.display().to_string()))
+}
+
 impl Checker {
     /// Opens the file. `from` is the time base of the times that will be compared.
     pub fn open(path: &Path, format: &str, count_only: bool, stop: Arc<AtomicBool>) -> Result<Self> {
         let file = path.display().to_string();
-        // Raw streams carry no name of their format.
-        let options = InputOptions { format: count_only.then(|| format.to_owned()), options: Vec::new() };
-        let mut input = Input::open(&crate::options::file_url(path), &options, stop)
-            .map_err(|e| Error::media(ErrorKind::Check, &e).in_file(file.clone()))?;
+        let mut input = if count_only {
+            // Raw streams carry no name of their format.
+            let options = InputOptions { format: Some(format.to_owned()), options: Vec::new() };
+            Input::open(&crate::options::file_url(path), &options, stop)
+                .map_err(|e| Error::media(ErrorKind::Check, &e).in_file(file.clone()))?
+        } else {
+            reopen(path, format, &stop)?.0
+        };
         // The transcoded video is always written first.
         let stream = Some(0)
             .filter(|i| input.streams().get(*i).is_some_and(|s| s.kind == StreamKind::Video))

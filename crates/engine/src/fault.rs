@@ -1,7 +1,7 @@
 //! Failures on demand, so that tests can see what a failure in each stage does to the real program.
 //!
 //! `FRAMELOOM_FAULT=stage:segment:kind[:times]`, several separated by commas. Stages: `decode`, `encode`, `segment-write`, `journal`,
-//! `mux`, `check`. Kinds: `error`, `panic`, `hang`, `abort`, `enospc`. `times` is the number of tries that fail (default: all).
+//! `mux`; with segment 0 `check`, `verify`. Kinds: `error`, `panic`, `hang`, `abort`, `enospc`. `times` is the number of tries that fail (default: all).
 
 use crate::error::{Error, ErrorKind, Result};
 use std::sync::OnceLock;

@@ -1,17 +1,19 @@
 //! Decoding the result and comparing its pictures with the source's.
 
+use crate::check::reopen;
 use crate::decode::{Decode, RangeDecoder};
 use crate::error::{Error, ErrorKind, Result};
+use crate::fault;
 use crate::index::Timing;
 use crate::index::access::PacketKind;
-use crate::options::{OutputTarget, TranscodeJob, file_url};
+use crate::options::file_url;
 use crate::pipeline::{Context, RunReport};
 use crate::plan::Plan;
 use crate::plan::layout::{Entry, Segment};
 use crate::process::{Conform, Process};
 use crate::segment_file::SegmentReader;
 use crate::task::{SegmentFacts, SegmentTask, SourceSpec};
-use frameloom_media::{Frame, Input, InputOptions, StreamInfo};
+use frameloom_media::{Frame, InputOptions, StreamInfo};
 use serde::Serialize;
 use std::path::Path;
 use std::sync::Mutex;
@@ -49,11 +51,9 @@ pub struct Verdict {
     pub worst: u32,
 }
 
-/// Decodes source and result, segment by segment, and compares them.
-pub fn run(job: &TranscodeJob, plan: &Plan, context: &Context, report: &RunReport) -> Result<Verdict> {
-    let OutputTarget::File(output) = &job.output else {
-        return Err(Error::usage("--verify needs a file as output"));
-    };
+/// Decodes source and result, the file `output`, segment by segment, and compares them.
+pub fn run(output: &Path, plan: &Plan, context: &Context, report: &RunReport) -> Result<Verdict> {
+    fault::point("verify", 0, 0)?;
     let mut segments: Vec<(Segment, SegmentFacts, u64)> = Vec::new();
     let mut ids: Vec<u32> = report.results.iter().map(|r| r.segment).collect();
     ids.sort_unstable();
@@ -67,8 +67,9 @@ pub fn run(job: &TranscodeJob, plan: &Plan, context: &Context, report: &RunRepor
         segments.push((segment, facts, before));
         before += frames;
     }
-    let stream = output_stream(output, context)?;
-    let offset = first_offset(output, &stream, plan, &segments, context)?;
+    let (stream, options) = output_stream(output, plan, context)?;
+    let mut file = Finished { output, options, stream, offset: 0 };
+    file.offset = first_offset(&file, plan, &segments, context)?;
     let next = AtomicUsize::new(0);
     let results: Mutex<Vec<Result<Option<Sums>>>> = Mutex::new(Vec::new());
     let threads = crate::device::Device::cpu().cores.min(segments.len()).max(1);
@@ -78,7 +79,8 @@ pub fn run(job: &TranscodeJob, plan: &Plan, context: &Context, report: &RunRepor
                 loop {
                     let i = next.fetch_add(1, Ordering::Relaxed);
                     let Some((segment, facts, before)) = segments.get(i) else { return };
-                    let sums = compare(segment, facts, *before, output, &stream, offset, plan, context);
+                    let previous = i.checked_sub(1).and_then(|p| segments[p].1.times.last().copied());
+                    let sums = compare(segment, facts, *before, previous, &file, plan, context);
                     let failed = sums.is_err();
                     results.lock().unwrap_or_else(std::sync::PoisonError::into_inner).push(sums);
                     if failed {
@@ -94,45 +96,37 @@ pub fn run(job: &TranscodeJob, plan: &Plan, context: &Context, report: &RunRepor
     verdict(&sums, plan)
 }
 
-fn output_stream(output: &Path, context: &Context) -> Result<StreamInfo> {
-    let failed = |e: &frameloom_media::MediaError| {
-        Error::media(ErrorKind::Check, e).in_file(output.display().to_string())
-    };
-    let input = Input::open(&file_url(output), &InputOptions::default(), context.stop.clone())
-        .map_err(|e| failed(&e))?;
+fn output_stream(output: &Path, plan: &Plan, context: &Context) -> Result<(StreamInfo, InputOptions)> {
+    let (input, options) = reopen(output, &plan.format, &context.stop)?;
     let video = input.best_video().ok_or_else(|| {
         Error::new(ErrorKind::Check, "the result has no video").in_file(output.display().to_string())
     })?;
-    Ok(input.streams()[video].clone())
+    Ok((input.streams()[video].clone(), options))
 }
 
 /// By how many ticks the container moved everything.
 fn first_offset(
-    output: &Path,
-    stream: &StreamInfo,
+    file: &Finished<'_>,
     plan: &Plan,
     segments: &[(Segment, SegmentFacts, u64)],
     context: &Context,
 ) -> Result<i64> {
     let Some(first) = segments.iter().find_map(|(_, facts, _)| facts.times.first()) else { return Ok(0) };
-    let wanted = plan.video.time_base.rescale(first - plan.shift, stream.time_base);
-    let task = output_task(
-        output,
-        stream,
-        Segment { id: 0, start: None, end: None, frames: 0, entries: Vec::new() },
-        plan,
-    );
+    let wanted = plan.video.time_base.rescale(first - plan.shift, file.stream.time_base);
+    let whole = Segment { id: 0, start: None, end: None, frames: 0, entries: Vec::new() };
+    let task = output_task(file, whole, plan);
     let mut decoder = RangeDecoder::open(&task, &context.stop)?;
     let time = decoder.next()?.and_then(|f| f.pts());
     Ok(time.map_or(0, |t| t - wanted))
 }
 
-fn output_task(output: &Path, stream: &StreamInfo, segment: Segment, plan: &Plan) -> SegmentTask {
+fn output_task(file: &Finished<'_>, segment: Segment, plan: &Plan) -> SegmentTask {
+    let stream = &file.stream;
     SegmentTask {
         segment,
         source: SourceSpec::Container {
-            url: file_url(output),
-            options: InputOptions::default(),
+            url: file_url(file.output),
+            options: file.options.clone(),
             stream: stream.index,
         },
         params: stream.params.clone(),
@@ -159,34 +153,46 @@ struct Sums {
     worst: (f64, i64),
 }
 
-#[allow(clippy::too_many_arguments)] // one call, from the loop above
+/// The file to be compared.
+struct Finished<'a> {
+    output: &'a Path,
+    options: InputOptions,
+    stream: StreamInfo,
+    /// Ticks by which the container moved everything.
+    offset: i64,
+}
+
+/// `before`: frames of the segments before this one. `previous`: time of the last of them.
 fn compare(
     segment: &Segment,
     facts: &SegmentFacts,
     before: u64,
-    output: &Path,
-    stream: &StreamInfo,
-    offset: i64,
+    previous: Option<i64>,
+    file: &Finished<'_>,
     plan: &Plan,
     context: &Context,
 ) -> Result<Option<Sums>> {
-    let (Some(first), Some(last)) = (facts.times.first(), facts.times.last()) else { return Ok(None) };
-    let to_output = |t: i64| plan.video.time_base.rescale(t - plan.shift, stream.time_base) + offset;
+    let Some(first) = facts.times.first() else { return Ok(None) };
+    let to_output =
+        |t: i64| plan.video.time_base.rescale(t - plan.shift, file.stream.time_base) + file.offset;
     let start = to_output(*first);
+    // The container may have rounded this frame's time and the one before to the same: then packets must be counted.
+    let alone = previous.is_none_or(|p| to_output(p) < start);
     let range = Segment {
         id: segment.id,
         start: Some(start),
-        end: Some(to_output(*last) + 1),
+        // As many frames as there are times: where the last one was rounded to doesn't matter.
+        end: None,
         frames: facts.times.len() as u32,
         entries: vec![Entry {
             number: before,
-            pts: Some(start),
+            pts: Some(start).filter(|_| alone),
             dts: None,
             position: None,
             kind: PacketKind::Closed,
         }],
     };
-    let result_task = output_task(output, stream, range, plan);
+    let result_task = output_task(file, range, plan);
     let mut results = RangeDecoder::open(&result_task, &context.stop)?;
     let source_task = SegmentTask { decoder_threads: 1, ..context.task(segment, 0)? };
     let mut sources = RangeDecoder::open(&source_task, &context.stop)?;

@@ -71,7 +71,7 @@ impl PipeReader {
                 Ok(next) => next,
                 Err(e) => {
                     // As a plain decode does: what was read so far counts, and the damage is reported.
-                    self.indexer.damaged(f64::NAN, e.to_string());
+                    self.indexer.broke_off(e.causes.first().unwrap_or(&e.message));
                     None
                 }
             };

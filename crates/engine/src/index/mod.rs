@@ -180,6 +180,14 @@ impl Indexer {
         }
     }
 
+    /// Reading failed here; what follows is lost, as it is for a plain decode. Returns the time in seconds.
+    pub fn broke_off(&mut self, reason: &str) -> f64 {
+        let end = self.summary.streams.get(self.video).and_then(|s| s.end).unwrap_or(0);
+        let seconds = self.time_base.seconds(end);
+        self.damaged(seconds, format!("reading ends: {reason}"));
+        seconds
+    }
+
     /// What was found so far.
     pub fn summary(&self) -> &Summary {
         &self.summary
@@ -247,7 +255,7 @@ pub fn nominal_rate(times: &[i64], stream: &StreamInfo) -> Rational {
     if times.len() < 2 || last <= first {
         return fallback();
     }
-    let seconds = stream.time_base.seconds(last - first);
+    let seconds = stream.time_base.seconds(last.saturating_sub(*first));
     let measured = (times.len() - 1) as f64 / seconds;
     // One tick of rounding at either end.
     let slack = (stream.time_base.to_f64() / seconds).max(0.0005);

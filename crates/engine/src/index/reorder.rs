@@ -58,6 +58,16 @@ impl<T> Reorder<T> {
         while self.release(out) {}
     }
 
+    /// How many items are held.
+    pub fn len(&self) -> usize {
+        self.held.len()
+    }
+
+    /// Whether none is held.
+    pub fn is_empty(&self) -> bool {
+        self.held.is_empty()
+    }
+
     fn release(&mut self, out: &mut impl FnMut(i64, T)) -> bool {
         let Some(Held { time, item, .. }) = self.held.pop() else { return false };
         self.released = Some(time);

@@ -89,10 +89,8 @@ pub fn index(
             Err(_) if stop.load(Ordering::Relaxed) => return Err(Error::interrupted()),
             Err(e) => {
                 // A plain decode ends here too.
-                let at = indexer.summary().streams.get(video).and_then(|s| s.end).unwrap_or(0);
-                let seconds = streams[video].time_base.seconds(at);
+                let seconds = indexer.broke_off(&e.message);
                 tracing::warn!("{file}: reading ends at {seconds:.3} s: {e}");
-                indexer.damaged(seconds, format!("reading ends: {}", e.message));
                 return Ok(indexer.finish());
             }
         }

@@ -111,7 +111,12 @@ pub fn prepare(job: &TranscodeJob, control: &Control) -> Result<Prepared> {
     }
     let format = OutputFormat::find(job.content.format.as_deref(), &path)
         .map_err(|e| Error::usage(e.operation.clone()).because(e.message))?;
-    if job.run.verify && (job.output == OutputTarget::Stdout || job.input == InputTarget::Stdin) {
+    let device = |path: &Path| std::fs::metadata(path).is_ok_and(|m| !m.is_file());
+    if job.run.verify
+        && (matches!(&job.output, OutputTarget::Stdout)
+            || matches!(&job.output, OutputTarget::File(path) if device(path))
+            || job.input == InputTarget::Stdin)
+    {
         return Err(Error::usage("--verify reads input and output again: both must be files"));
     }
     if let (Some(start), Some(end)) = (job.content.start, job.content.end)
@@ -245,8 +250,11 @@ fn prepare_pipe(
     let mut first: VecDeque<frameloom_media::Packet> = VecDeque::new();
     let mut seen = VecDeque::new();
     while seen.len() < RATE_WINDOW {
-        let packet =
-            input.read().map_err(|e| Error::media(ErrorKind::Input, &e).in_file(job.input.name()))?;
+        let packet = match input.read() {
+            // As of a file, what was read so far counts; the pipe's reader finds the damage again.
+            Err(_) if !seen.is_empty() => break,
+            read => read.map_err(|e| Error::media(ErrorKind::Input, &e).in_file(job.input.name()))?,
+        };
         let Some(packet) = packet else { break };
         seen.extend(indexer.push(&packet));
         first.push_back(packet);
@@ -644,13 +652,15 @@ fn conduct(
     };
     start_sink(job, &prepared, context, from_workers, other_reader, complete, &messages)?;
     start_reader(&prepared, pipe, other_writer, context, work, messages, gate, resumed, job)?;
-    let report = coordinator.run()?;
+    let mut report = coordinator.run()?;
     after_run(job, control, &prepared, &report)?;
-    let verdict = match job.run.verify {
-        false => None,
-        true => {
+    let verdict = match report.sink.held.take() {
+        None => None,
+        Some(held) => {
             (control.events)(Event::Phase("verifying"));
-            Some(verify::run(job, &prepared.plan, context, &report)?)
+            let verdict = verify::run(held.path(), &prepared.plan, context, &report)?;
+            report.sink.bytes = held.commit()?;
+            Some(verdict)
         }
     };
     Ok((report, verdict))
@@ -674,6 +684,7 @@ fn start_sink(
         metadata: prepared.described.metadata.clone(),
         chapters: prepared.described.chapters.clone(),
         remove_segments: !job.run.keep_temp && !job.run.verify,
+        hold: job.run.verify,
         trace: context.trace.clone(),
         track: context.trace.track("sink"),
         bytes: context.progress.bytes.clone(),
@@ -728,6 +739,21 @@ struct ReaderListener {
     resumed: Vec<u32>,
     begun: u32,
     decided: u32,
+}
+
+impl ReaderListener {
+    /// What a pipe's container told of damage since the plan was made.
+    fn damaged(&self, summary: &Summary, known: usize) -> Result<()> {
+        let Some((seconds, reason)) = summary.damage.get(known) else { return Ok(()) };
+        let (file, text) = (&self.context.plan.input.name, format!("damaged at {seconds:.3} s: {reason}"));
+        if self.context.plan.content.strict {
+            return Err(Error::new(ErrorKind::Input, text)
+                .in_file(file)
+                .hint("without --strict what can be decoded is transcoded"));
+        }
+        (self.context.events)(Event::Warning(format!("{file}: {text}")));
+        Ok(())
+    }
 }
 
 impl Listener for ReaderListener {
@@ -802,6 +828,7 @@ fn start_reader(
         _ => None,
     };
     let segments = prepared.segments.clone().unwrap_or_default();
+    let known_damage = prepared.summary.damage.len();
     std::thread::Builder::new()
         .name("reader".into())
         .spawn(move || {
@@ -823,7 +850,9 @@ fn start_reader(
                         others,
                         soft_stop,
                     };
-                    reader.run(dealer, &mut listener).map(|(_, stopped)| stopped)
+                    reader.run(dealer, &mut listener).and_then(|(summary, stopped)| {
+                        listener.damaged(&summary, known_damage).map(|()| stopped)
+                    })
                 }
                 (None, Some(input), Some(mut dealer), _) => {
                     dealer.decide(segments);

@@ -52,6 +52,8 @@ pub struct SinkJob {
     pub chapters: Vec<Chapter>,
     /// Segment files are removed once they were written to standard output.
     pub remove_segments: bool,
+    /// The finished file doesn't get its name yet: [`SinkReport::held`] gives it.
+    pub hold: bool,
     /// Spans go here.
     pub trace: Trace,
     /// Their track.
@@ -63,7 +65,7 @@ pub struct SinkJob {
 }
 
 /// What came of it.
-#[derive(Clone, Debug, Default)]
+#[derive(Debug, Default)]
 pub struct SinkReport {
     /// Frames written and, for a file, checked.
     pub frames: u64,
@@ -71,6 +73,24 @@ pub struct SinkReport {
     pub bytes: u64,
     /// What the user should know.
     pub warnings: Vec<String>,
+    /// The finished file, still without its name.
+    pub held: Option<Held>,
+}
+
+/// A finished file under its temporary name; it goes when this is dropped.
+#[derive(Debug)]
+pub struct Held(Target);
+
+impl Held {
+    /// Where it is.
+    pub fn path(&self) -> &std::path::Path {
+        self.0.path()
+    }
+
+    /// Gives it its name; returns its size in bytes.
+    pub fn commit(self) -> Result<u64> {
+        self.0.commit()
+    }
 }
 
 /// Container formats whose header is written at the end and so needs a file: fragments make them fit for a pipe.
@@ -143,6 +163,11 @@ pub fn run(
             Error::new(ErrorKind::Input, "there is no frame to write").in_file(job.plan.input.name.clone())
         );
     };
+    if report.frames == 0 {
+        return Err(Error::new(ErrorKind::Input, "none of its frames could be decoded")
+            .in_file(job.plan.input.name.clone())
+            .in_stream(job.plan.video.index));
+    }
     write_others(job, &mut open, None)?;
     report.warnings.extend(open.others.warnings());
     let Open { muxer, .. } = open;
@@ -162,7 +187,11 @@ pub fn run(
                 "the container can't hold times as early as these: all streams were moved by {offset:+.6} s"
             ));
         }
-        report.bytes = target.commit()?;
+        if job.hold {
+            report.held = Some(Held(target));
+        } else {
+            report.bytes = target.commit()?;
+        }
     }
     Ok(report)
 }

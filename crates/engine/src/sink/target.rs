@@ -6,6 +6,7 @@ use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 
 /// Where the muxer writes.
+#[derive(Debug)]
 pub(super) enum Target {
     /// A temporary name beside the final one.
     File { part: PathBuf, path: PathBuf },
