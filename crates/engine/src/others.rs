@@ -6,7 +6,7 @@ use crate::spool::OtherReader;
 use frameloom_media::OutputFormat;
 use frameloom_media::{
     AudioEncoder, AudioSettings, BitstreamFilter, CodecParams, EncodedPacket, Input, MuxStream, Packet,
-    Rational, SideData, StreamInfo, SubtitleTranscoder,
+    Rational, SideData, StreamInfo, StreamKind, SubtitleTranscoder,
 };
 use std::collections::VecDeque;
 
@@ -72,7 +72,53 @@ struct Track {
     /// Subtracted from all times, in ticks of `to`.
     shift: i64,
     failures: u32,
-    last_dts: Option<i64>,
+    times: RisingTimes,
+    /// The user was told that times fall back.
+    told: bool,
+}
+
+/// Decode times that fall back by more than this many seconds are a jump of the input's clock, not disorder.
+const JUMP_SECONDS: f64 = 1.0;
+
+/// Mends decode times that don't rise, which muxers refuse: damaged inputs have them, and joined ones.
+#[derive(Debug)]
+struct RisingTimes {
+    last: Option<i64>,
+    /// Ticks from one packet to the next at least: 0 where two may have the same time.
+    step: i64,
+    /// A step back by more than this is a jump of the input's clock.
+    jump: i64,
+    /// Added to all times after such jumps.
+    offset: i64,
+}
+
+impl RisingTimes {
+    fn new(equal: bool, second: i64) -> Self {
+        Self { last: None, step: i64::from(!equal), jump: second.max(1), offset: 0 }
+    }
+
+    /// Presentation and decode time of the next packet, and whether they are its own, but for earlier jumps.
+    fn place(
+        &mut self,
+        pts: Option<i64>,
+        dts: Option<i64>,
+        duration: i64,
+    ) -> (Option<i64>, Option<i64>, bool) {
+        let moved = |t: i64, offset: i64| t.saturating_add(offset);
+        let Some(own) = dts.or(pts) else { return (None, None, true) };
+        let mut at = moved(own, self.offset);
+        let earliest = self.last.map_or(i64::MIN, |last| last.saturating_add(self.step));
+        let kept = at >= earliest;
+        if !kept && earliest.saturating_sub(at) > self.jump {
+            let next = earliest.max(self.last.unwrap_or(earliest).saturating_add(duration.max(0)));
+            self.offset = self.offset.saturating_add(next.saturating_sub(at));
+            at = next;
+        } else if !kept {
+            at = earliest;
+        }
+        self.last = Some(at);
+        (pts.map(|p| moved(p, self.offset).max(at)), Some(at), kept)
+    }
 }
 
 /// Packets read at most to find the streams' configurations.
@@ -192,7 +238,11 @@ impl Others {
                 range: (trim.start.map(ticks), trim.end.map(ticks)),
                 shift: to.ticks(trim.shift) - forgotten_delay(format, stream, to),
                 failures: 0,
-                last_dts: None,
+                times: RisingTimes::new(
+                    format.equal_times || !matches!(stream.kind, StreamKind::Audio | StreamKind::Video),
+                    to.ticks(JUMP_SECONDS),
+                ),
+                told: false,
             });
         }
         others.find_configurations()?;
@@ -309,21 +359,49 @@ impl Others {
                 // The header says it; told again, Matroska's muxer would try to rewrite the header.
                 packet.forget_new_extradata();
             }
-            let moved = |t: Option<i64>| t.map(|t| t - track.shift);
-            let (pts, dts) = (moved(packet.pts), moved(packet.dts));
+            let moved = |t: Option<i64>| t.map(|t| t.saturating_sub(track.shift));
+            let (pts, dts, kept) = track.times.place(moved(packet.pts), moved(packet.dts), packet.duration);
+            if !kept && !track.told {
+                track.told = true;
+                let at = track.to.seconds(moved(packet.dts).unwrap_or(0));
+                self.warnings.push(format!(
+                    "stream {} ({}): its times fall back at {at:.3} s; they are mended from there on",
+                    track.input, track.kind
+                ));
+            }
             // Without any time (attachments' pictures, broken streams) it goes where its stream stands.
-            let order = dts.or(pts).or(track.last_dts).unwrap_or(0);
-            track.last_dts = Some(order);
+            let order = dts.or(track.times.last).unwrap_or(0);
             self.ready.push_back(OtherPacket {
                 stream: self.first_output + i,
                 pts,
-                dts: dts.or(pts),
+                dts,
                 duration: packet.duration,
                 flags: packet.flags,
                 data: packet.data,
                 side_data: packet.side_data,
                 seconds: track.to.seconds(order),
             });
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_that_fall_back_are_mended_and_others_stay() {
+        let mut times = RisingTimes::new(false, 1000);
+        let mut place = |t: i64| times.place(Some(t), Some(t), 20).1.unwrap();
+        assert_eq!([0, 20, 20, 15, 60].map(&mut place), [0, 20, 21, 22, 60], "disorder");
+        assert_eq!([80, 9000, 100, 120].map(&mut place), [80, 9000, 9020, 9040], "a jump");
+        assert_eq!(times.place(Some(200), Some(9100), 20), (Some(18_020), Some(18_020), true));
+        assert_eq!(times.place(None, None, 20), (None, None, true));
+        let mut equal = RisingTimes::new(true, 1000);
+        assert_eq!([5, 5, 4].map(|t| equal.place(Some(t), Some(t), 0).2), [true, true, false]);
+        let mut extremes = RisingTimes::new(false, 1000);
+        for t in [i64::MAX, i64::MIN + 1, 0, i64::MAX, -5] {
+            extremes.place(Some(t), None, i64::MAX);
         }
     }
 }

@@ -64,7 +64,14 @@ pub fn map_streams(
         };
         let holds = format.holds(&stream.params.codec);
         let cannot = format!("{} can't hold it", format.name);
+        let unknown = match stream.kind {
+            StreamKind::Video => stream.params.width <= 0 || stream.params.height <= 0,
+            StreamKind::Audio => stream.params.sample_rate <= 0 || stream.params.channels <= 0,
+            _ => false,
+        };
         let action = match stream.kind {
+            // No container takes it, and no decoder knows where to begin.
+            _ if unknown => Err("its parameters can't be found; it may be damaged".into()),
             StreamKind::Video if stream.is_attached_picture() => {
                 let pictures = ["mp4", "mov", "ipod", "matroska"].contains(&format.name.as_str());
                 if pictures && holds != Some(false) { Ok(Action::Copy) } else { Err(cannot) }
