@@ -1,8 +1,8 @@
 //! A limit on frames in flight between one decoder and several encoders.
 
-use crate::cancel::Cancel;
+use crate::cancel::{Cancel, Registration};
 use crate::trace::Trace;
-use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, OnceLock, PoisonError};
 
 /// Frames and bytes that may wait; both limits hold, but one frame is always let through.
 pub struct Budget {
@@ -11,6 +11,8 @@ pub struct Budget {
     frames: usize,
     bytes: usize,
     trace: Trace,
+    /// Wakes those who wait when the job is cancelled; it holds only a weak reference to this.
+    wake: OnceLock<Registration>,
 }
 
 #[derive(Debug, Default)]
@@ -36,6 +38,7 @@ impl Budget {
             frames: frames.max(1),
             bytes,
             trace: trace.clone(),
+            wake: OnceLock::new(),
         });
         let weak = Arc::downgrade(&budget);
         let wake = move || {
@@ -44,8 +47,7 @@ impl Budget {
                 budget.freed.notify_all();
             }
         };
-        // The registration lasts as long as the token: the hook holds only a weak reference.
-        std::mem::forget(cancel.on_cancel(wake));
+        budget.wake.get_or_init(|| cancel.on_cancel(wake));
         budget
     }
 
