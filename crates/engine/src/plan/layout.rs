@@ -85,8 +85,12 @@ pub struct LayoutBuilder {
     entries: Vec<Entry>,
     /// Frames since the segment's start.
     count: u32,
+    /// The latest time of a frame so far.
+    latest: Option<i64>,
     /// Frames from the earliest possible seam on.
     open: VecDeque<Candidate>,
+    /// Coded bytes of those behind the latest seam position.
+    beyond: u64,
     released: u64,
     /// First and end address that are wanted.
     range: (Option<i64>, Option<i64>),
@@ -104,7 +108,9 @@ impl LayoutBuilder {
             start: range.0,
             entries: Vec::new(),
             count: 0,
+            latest: None,
             open: VecDeque::new(),
+            beyond: 0,
             released: 0,
             range,
         }
@@ -176,17 +182,23 @@ impl LayoutBuilder {
             self.entries = self.entries_for_seam();
         }
         let earliest = self.length.frames.saturating_sub(self.length.snap).max(1);
-        let later_than_start = self.start.is_none_or(|start| seen.time > start);
-        if offset >= earliest && later_than_start {
+        // All frames so far must lie before a seam, or the segments wouldn't be what their times say.
+        let latest = self.latest.is_none_or(|latest| seen.time > latest);
+        if latest {
+            self.latest = Some(seen.time);
+        }
+        if offset >= earliest && latest {
             let kind = seen.entry.map_or(PacketKind::Delta, |e| e.kind);
             let entries = self.entries_for_seam();
+            if offset > self.length.frames {
+                self.beyond = self.beyond.saturating_add(seen.bytes);
+            }
             self.open.push_back(Candidate { time: seen.time, offset, kind, entries, bytes: seen.bytes });
         }
         // Decide when the seam is certain and what follows is no mere tail.
         let tail = (self.length.frames / 4).max(1);
-        let beyond: u64 = self.open.iter().filter(|c| c.offset > self.length.frames).map(|c| c.bytes).sum();
         if self.count > self.length.frames + tail
-            || (self.count > self.length.frames && beyond > LOOKAHEAD_BYTES)
+            || (self.count > self.length.frames && self.beyond > LOOKAHEAD_BYTES)
         {
             self.cut(out);
         }
@@ -237,10 +249,20 @@ impl LayoutBuilder {
         let earliest = length.saturating_sub(self.length.snap).max(1);
         self.open.retain_mut(|c| {
             c.offset -= seam.offset;
-            c.offset >= earliest && c.time > seam.time
+            c.offset >= earliest
         });
+        let behind = self.open.iter().filter(|c| c.offset > length);
+        self.beyond = behind.fold(0, |sum, c| sum.saturating_add(c.bytes));
+    }
+
+    /// Packets and frames that are remembered: no more than a segment's and the reorder window's, whatever comes.
+    pub fn held(&self) -> usize {
+        self.reorder.len() + self.recent.len() + self.open.len()
     }
 }
+
+#[cfg(test)]
+mod invariants;
 
 #[cfg(test)]
 mod tests {
@@ -376,7 +398,42 @@ mod tests {
         assert_eq!(segments.iter().map(|s| s.frames).sum::<u32>(), 600);
     }
 
+    /// Packets as damaged files have them: any time or none, any kind, hidden or not.
+    fn anything() -> impl Strategy<Value = Vec<VideoPacket>> {
+        let kinds = prop::sample::select(vec![
+            PacketKind::Delta,
+            PacketKind::Delta,
+            PacketKind::Closed,
+            PacketKind::Recovery,
+            PacketKind::Key,
+        ]);
+        let step = prop_oneof![8 => 1_i64..20, 2 => -60_i64..60, 1 => any::<i64>()];
+        let one = (kinds, step, prop::bool::weighted(0.05), prop::bool::weighted(0.05), 0_u64..1 << 26);
+        prop::collection::vec(one, 0..300).prop_map(|steps| {
+            let mut pts = 0_i64;
+            let mut packets = Vec::new();
+            for (number, (kind, step, hidden, no_time, bytes)) in steps.into_iter().enumerate() {
+                pts = pts.saturating_add(step);
+                let packet = packet(number as u64, pts, kind);
+                packets.push(VideoPacket { pts: (!no_time).then_some(pts), hidden, bytes, ..packet });
+            }
+            packets
+        })
+    }
+
     proptest! {
+        #[test]
+        fn whatever_comes_the_segments_are_sound(
+            packets in anything(),
+            frames in 1_u32..40,
+            snap in 0_u32..40,
+            ordinal in any::<bool>(),
+            bounds in prop::option::of((-50_i64..300, 1_i64..2000)),
+        ) {
+            let range = bounds.map_or((None, None), |(start, length)| (Some(start), Some(start + length)));
+            invariants::check(&packets, SegmentLength { frames, snap }, ordinal, range);
+        }
+
         #[test]
         fn segments_tile_the_stream(
             n in 1_u64..2000,
