@@ -10,6 +10,7 @@ use args::{Cli, Command};
 use clap::Parser;
 use frameloom::{Error, ErrorKind};
 use printer::Printer;
+use std::panic::AssertUnwindSafe;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
@@ -26,14 +27,23 @@ fn main() -> ExitCode {
     // A worker's panic is caught and reported as an error; the default hook would print it in the middle of the progress.
     std::panic::set_hook(Box::new(|info| tracing::debug!("{info}")));
     frameloom_media::log::install();
-    let result = match cli.command {
+    let run = AssertUnwindSafe(|| match cli.command {
         Command::Transcode(args) => commands::transcode::run(&args, &printer),
         Command::Probe(args) => commands::probe::run(&args, &printer),
         Command::Devices(args) => commands::devices::run(&args, &printer),
         Command::Worker => commands::worker::run(),
         Command::Completions(args) => commands::completions::run(&args),
         Command::Man(args) => commands::man::run(&args),
-    };
+    });
+    let result = std::panic::catch_unwind(run).unwrap_or_else(|panic| {
+        let said =
+            panic.downcast_ref::<String>().map(String::as_str).or(panic.downcast_ref::<&str>().copied());
+        Err(Error::new(ErrorKind::Internal, "the program panicked").because(said.unwrap_or("no message")))
+    });
+    let result = result.and_then(|()| match printer.lost() {
+        None => Ok(()),
+        Some(e) => Err(Error::io(ErrorKind::Output, "can't write to standard output", e)),
+    });
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {

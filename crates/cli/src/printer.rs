@@ -4,6 +4,7 @@ use crate::args::Global;
 use frameloom::Error;
 use serde::Serialize;
 use std::io::{IsTerminal, Write};
+use std::sync::OnceLock;
 
 /// Quiet, verbose, JSON, colour and terminal, decided once.
 #[derive(Clone, Copy, Debug)]
@@ -39,6 +40,8 @@ impl Printer {
             .with_writer(std::io::stderr)
             .with_ansi(self.colour)
             .without_time()
+            // It would tell standard error that standard error can't be written, and panic.
+            .log_internal_errors(false)
             .try_init();
     }
 
@@ -59,14 +62,14 @@ impl Printer {
     /// A line on stderr, unless quiet.
     pub fn line(&self, text: &str) {
         if self.tells() {
-            eprintln!("{text}");
+            say(text);
         }
     }
 
     /// A line on stderr with `-v`.
     pub fn detail(&self, text: &str) {
         if self.tells() && self.verbose > 0 {
-            eprintln!("{text}");
+            say(text);
         }
     }
 
@@ -74,7 +77,7 @@ impl Printer {
         if self.json {
             self.object(&serde_json::json!({ "type": "warning", "message": text }));
         } else if !self.quiet {
-            eprintln!("{} {text}", self.paint("warning:", "33"));
+            say(&format!("{} {text}", self.paint("warning:", "33")));
         }
     }
 
@@ -89,9 +92,9 @@ impl Printer {
                 "place": error.place,
             }));
         }
-        eprintln!("{} {error}", self.paint("error:", "31"));
+        say(&format!("{} {error}", self.paint("error:", "31")));
         if let Some(hint) = &error.hint {
-            eprintln!("{} {hint}", self.paint("hint:", "36"));
+            say(&format!("{} {hint}", self.paint("hint:", "36")));
         }
     }
 
@@ -102,12 +105,30 @@ impl Printer {
         }
     }
 
-    /// A line of data on stdout. A reader that has gone is no failure of the job.
+    /// A line of data on stdout. A reader that has gone is no failure of the job; what else is lost, [`Printer::lost`] tells.
     pub fn out(&self, text: &str) {
-        let _ = writeln!(std::io::stdout(), "{text}");
+        if let Err(e) = writeln!(std::io::stdout(), "{text}")
+            && e.kind() != std::io::ErrorKind::BrokenPipe
+        {
+            let _ = LOST.set(e);
+        }
+    }
+
+    /// Why data for stdout was lost, if any was.
+    pub fn lost(&self) -> Option<&'static std::io::Error> {
+        LOST.get()
     }
 
     pub fn paint(&self, text: &str, code: &str) -> String {
         if self.colour { format!("\u{1b}[1;{code}m{text}\u{1b}[0m") } else { text.to_owned() }
     }
+}
+
+/// The first failure to write to stdout, which is there once in a process, too.
+static LOST: OnceLock<std::io::Error> = OnceLock::new();
+
+/// A line on stderr. Unlike `eprintln!` it doesn't panic when stderr is closed or full: there is nowhere left to say so, and the work
+/// goes on.
+pub fn say(text: &str) {
+    let _ = writeln!(std::io::stderr(), "{text}");
 }
