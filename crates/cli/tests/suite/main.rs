@@ -2,6 +2,7 @@
 
 mod bad_input;
 mod clips;
+mod damaged;
 mod exact;
 mod failure;
 mod looks;

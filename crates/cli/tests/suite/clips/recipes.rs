@@ -113,6 +113,13 @@ max-cll=1000,400:hdr10=1");
     damaged_mkv "mkv" Damage("plain_mkv");
     damaged_ts "ts" Damage("plain_ts");
     damaged_mp4 "mp4" Damage("plain");
+    damaged_10bit "mkv" Damage("h264_10bit");
+    // Every stream's clock falls back by three seconds midway.
+    joined "ts" Join(&["plain_ts", "plain_ts"]);
+    // From its second second on, the sound stands more than two days later.
+    sound_gap "mkv" Ffmpeg("-f lavfi -i testsrc2=s=192x108:r=25:d=3 -f lavfi -i sine=440:r=48000:d=2 \
+        -af asetpts=PTS+gte(T\\,1)*200000/TB -c:v libx264 -preset ultrafast -g 15 -c:a flac");
+    small "y4m" Ffmpeg("-f lavfi -i testsrc2=s=32x24:r=25:d=6 -pix_fmt yuv420p");
     srt "srt" Bytes(b"1\n00:00:00,200 --> 00:00:01,000\nFirst <i>words</i>\n\n2\n00:00:01,500 --> 00:00:02,500\nSecond words\n");
     ass "ass" Ffmpeg("-i {srt}");
     chapters "ffmeta" Bytes(b";FFMETADATA1\ntitle=A title\n[CHAPTER]\nTIMEBASE=1/1000\nSTART=0\nEND=1200\ntitle=One\n\
