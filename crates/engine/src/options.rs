@@ -32,10 +32,7 @@ impl InputTarget {
     }
 }
 
-/// FFmpeg takes "a:b" for a protocol: name files as such.
-pub fn file_url(path: &std::path::Path) -> String {
-    format!("file:{}", path.display())
-}
+pub use frameloom_media::file_url;
 
 /// Where the output goes.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

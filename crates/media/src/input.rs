@@ -6,6 +6,7 @@ use crate::packet::Packet;
 use crate::params::CodecParams;
 use crate::rational::Rational;
 use crate::side_data::SideData;
+use crate::url::c_url;
 use ffmpeg_sys_the_third as ff;
 use serde::{Deserialize, Serialize};
 use std::ffi::{c_int, c_void};
@@ -148,7 +149,7 @@ impl Input {
     pub fn open(url: &str, options: &InputOptions, stop: Arc<AtomicBool>) -> Result<Self> {
         crate::log::clear();
         let what = || format!("open {url}");
-        let c_url = c_string(url, "open the input")?;
+        let c_url = c_url(url, "open the input")?;
         let format = match &options.format {
             None => std::ptr::null(),
             Some(name) => {

@@ -29,6 +29,7 @@ mod rational;
 mod side_data;
 mod subtitle;
 mod system;
+mod url;
 
 pub use audio::{AudioEncoder, AudioSettings};
 pub use bsf::BitstreamFilter;
@@ -50,3 +51,4 @@ pub use rational::Rational;
 pub use side_data::{SideData, hdr10};
 pub use subtitle::SubtitleTranscoder;
 pub use system::{die_with_parent, free_space};
+pub use url::file_url;

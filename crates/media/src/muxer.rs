@@ -7,6 +7,7 @@ use crate::packet::Packet;
 use crate::params::CodecParams;
 use crate::rational::Rational;
 use crate::side_data::SideData;
+use crate::url::c_url;
 use ffmpeg_sys_the_third as ff;
 use std::ffi::c_int;
 
@@ -88,7 +89,7 @@ impl Muxer {
     pub fn create(settings: &MuxerSettings, streams: &[MuxStream]) -> Result<Self> {
         crate::log::clear();
         let what = || format!("write {}", settings.url);
-        let (url, format) = (c_string(&settings.url, "write")?, c_string(&settings.format, "write")?);
+        let (url, format) = (c_url(&settings.url, "write")?, c_string(&settings.format, "write")?);
         // SAFETY: the context is freed by Drop once it is in `Self`; strings outlive the calls.
         unsafe {
             let mut context = std::ptr::null_mut();
