@@ -1,7 +1,7 @@
 //! Ctrl-C: the first finishes what is in flight, the second stops at once.
 
 use frameloom::cancel::Cancel;
-use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -17,6 +17,10 @@ pub fn watch(
     say: impl Fn() + Send + 'static,
 ) -> std::io::Result<()> {
     let mut signals = Signals::new([SIGINT, SIGTERM])?;
+    if !hang_up_is_ignored() {
+        // The terminal is gone: an end in order, as when terminated.
+        signals.add_signal(SIGHUP)?;
+    }
     std::thread::Builder::new().name("signals".into()).spawn(move || {
         for signal in signals.forever() {
             if signal == SIGINT && !soft.swap(true, Ordering::Relaxed) {
@@ -36,6 +40,13 @@ pub fn watch(
         }
     })?;
     Ok(())
+}
+
+/// `nohup` has the program ignore that its terminal goes away, and so it must stay.
+fn hang_up_is_ignored() -> bool {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let mask = status.lines().find_map(|l| l.strip_prefix("SigIgn:")).map(str::trim);
+    mask.and_then(|m| u64::from_str_radix(m, 16).ok()).is_some_and(|m| m & 1 << (SIGHUP - 1) != 0)
 }
 
 /// A worker process leaves Ctrl-C to its parent, which decides whether the segment is finished.

@@ -22,7 +22,7 @@ const BUFFER: usize = 64 << 10;
 #[derive(Debug, thiserror::Error)]
 pub enum TraceError {
     /// The operating system refused.
-    #[error("{}: cannot {action} the trace", path.display())]
+    #[error("{}: cannot {action} the trace: {source}", path.display())]
     Io {
         /// The trace's file.
         path: PathBuf,

@@ -4,6 +4,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::index::{Indexer, Summary, Timing, VideoPacket, choose_video};
 use crate::options::InputTarget;
 use frameloom_media::{Chapter, Input, InputOptions, StreamInfo};
+use std::os::unix::fs::FileTypeExt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -33,6 +34,11 @@ pub fn open(target: &InputTarget, options: &InputOptions, stop: &Arc<AtomicBool>
         let metadata = std::fs::metadata(path).map_err(|e| failed(&e))?;
         if metadata.is_dir() {
             return Err(Error::new(ErrorKind::Input, "it is a folder, not a file").in_file(name));
+        }
+        if metadata.file_type().is_fifo() {
+            return Err(Error::usage("it is a pipe, which can be read only once")
+                .in_file(name.clone())
+                .hint("give it as standard input: `-` as the input, and < NAME"));
         }
         std::fs::File::open(path).map_err(|e| failed(&e))?;
         if metadata.is_file() && metadata.len() == 0 {

@@ -111,10 +111,9 @@ pub fn prepare(job: &TranscodeJob, control: &Control) -> Result<Prepared> {
     }
     let format = OutputFormat::find(job.content.format.as_deref(), &path)
         .map_err(|e| Error::usage(e.operation.clone()).because(e.message))?;
-    let device = |path: &Path| std::fs::metadata(path).is_ok_and(|m| !m.is_file());
     if job.run.verify
         && (matches!(&job.output, OutputTarget::Stdout)
-            || matches!(&job.output, OutputTarget::File(path) if device(path))
+            || matches!(&job.output, OutputTarget::File(path) if is_device(path))
             || job.input == InputTarget::Stdin)
     {
         return Err(Error::usage("--verify reads input and output again: both must be files"));
@@ -427,10 +426,15 @@ fn sparse(segments: &[Segment]) -> bool {
     twice > before
 }
 
+/// A device or a named pipe: what is written there can't be read again.
+fn is_device(path: &Path) -> bool {
+    std::fs::metadata(path).is_ok_and(|m| !m.is_file())
+}
+
 /// Where finished segments wait.
 pub fn job_folder(job: &TranscodeJob) -> PathBuf {
     let (folder, name) = match &job.output {
-        OutputTarget::File(path) if std::fs::metadata(path).is_ok_and(|m| !m.is_file()) => {
+        OutputTarget::File(path) if is_device(path) => {
             (std::env::temp_dir(), format!("frameloom-{}", std::process::id()))
         }
         OutputTarget::File(path) => {
@@ -452,8 +456,7 @@ pub fn run(job: &TranscodeJob, control: &Control) -> Result<Report> {
     }
     let trace = match &job.run.trace {
         None => Trace::disabled(),
-        Some(path) => Trace::create(path)
-            .map_err(|e| Error::new(ErrorKind::Output, "can't write the trace").because(e))?,
+        Some(path) => Trace::create(path).map_err(|e| Error::new(ErrorKind::Output, e.to_string()))?,
     };
     // A mistake in the settings should show now, once, and not in every worker.
     crate::encode::SegmentEncoder::open(&prepared.plan.allocation)
@@ -467,19 +470,25 @@ pub fn run(job: &TranscodeJob, control: &Control) -> Result<Report> {
     let traced = trace.finish();
     let (report, verdict) = match outcome {
         Ok((context, report, verdict)) => {
-            finish_journal(&context, keep)?;
+            // The output is complete, whatever becomes of the rest.
+            if let Err(e) = finish_journal(&context, keep) {
+                (control.events)(Event::Warning(e.to_string()));
+            }
             (report, verdict)
         }
         Err((context, error)) => {
-            let resumable =
-                matches!(job.output, OutputTarget::File(_)) && matches!(job.input, InputTarget::File(_));
+            // The folder of an output that is a device bears this process's number.
+            let resumable = matches!(&job.output, OutputTarget::File(path) if !is_device(path))
+                && matches!(job.input, InputTarget::File(_));
             if !resumable || nothing_done(&context) {
                 finish_journal(&context, keep)?;
             }
             return Err(error);
         }
     };
-    traced.map_err(|e| Error::new(ErrorKind::Output, "can't write the trace").because(e))?;
+    if let Err(e) = traced {
+        (control.events)(Event::Warning(e.to_string()));
+    }
     Ok(Report { run: report, seconds: begun.elapsed().as_secs_f64(), index_seconds, verdict })
 }
 
@@ -653,16 +662,16 @@ fn conduct(
     start_sink(job, &prepared, context, from_workers, other_reader, complete, &messages)?;
     start_reader(&prepared, pipe, other_writer, context, work, messages, gate, resumed, job)?;
     let mut report = coordinator.run()?;
+    prepared.plan.input.check_unchanged(&job.input)?;
     after_run(job, control, &prepared, &report)?;
-    let verdict = match report.sink.held.take() {
-        None => None,
-        Some(held) => {
+    let mut verdict = None;
+    if let Some(held) = report.sink.held.take() {
+        if job.run.verify {
             (control.events)(Event::Phase("verifying"));
-            let verdict = verify::run(held.path(), &prepared.plan, context, &report)?;
-            report.sink.bytes = held.commit()?;
-            Some(verdict)
+            verdict = Some(verify::run(held.path(), &prepared.plan, context, &report)?);
         }
-    };
+        report.sink.bytes = held.commit()?;
+    }
     Ok((report, verdict))
 }
 
@@ -684,7 +693,6 @@ fn start_sink(
         metadata: prepared.described.metadata.clone(),
         chapters: prepared.described.chapters.clone(),
         remove_segments: !job.run.keep_temp && !job.run.verify,
-        hold: job.run.verify,
         trace: context.trace.clone(),
         track: context.trace.track("sink"),
         bytes: context.progress.bytes.clone(),

@@ -49,6 +49,20 @@ impl InputIdentity {
         }
         Ok(Self { name, bytes: Some(bytes), digest: Some(hex(&hash.finalize())) })
     }
+
+    /// An error if the input isn't what it was when the plan was made: what was read may be of both. One that is gone by now was
+    /// read to its end.
+    pub fn check_unchanged(&self, input: &InputTarget) -> Result<()> {
+        match input {
+            InputTarget::File(path) if path.exists() && Self::of(input)? != *self => Err(Error::new(
+                ErrorKind::Input,
+                "it was changed while it was read",
+            )
+            .in_file(&self.name)
+            .hint("wait until it is complete, or read it as a pipe: cat NAME | frameloom transcode - ...")),
+            _ => Ok(()),
+        }
+    }
 }
 
 /// Everything that decides the output's bytes, but for the layout, which follows from the input's packets.

@@ -52,8 +52,6 @@ pub struct SinkJob {
     pub chapters: Vec<Chapter>,
     /// Segment files are removed once they were written to standard output.
     pub remove_segments: bool,
-    /// The finished file doesn't get its name yet: [`SinkReport::held`] gives it.
-    pub hold: bool,
     /// Spans go here.
     pub trace: Trace,
     /// Their track.
@@ -69,11 +67,11 @@ pub struct SinkJob {
 pub struct SinkReport {
     /// Frames written and, for a file, checked.
     pub frames: u64,
-    /// Bytes of the output; 0 for standard output.
+    /// Bytes of the output, once it has its name; 0 for standard output.
     pub bytes: u64,
     /// What the user should know.
     pub warnings: Vec<String>,
-    /// The finished file, still without its name.
+    /// The finished and checked file, still without its name.
     pub held: Option<Held>,
 }
 
@@ -103,7 +101,7 @@ struct Open {
     header: SegmentHeader,
 }
 
-/// Writes the output: takes segments in order until the channel closes, then finishes, checks and renames.
+/// Writes the output: takes segments in order until the channel closes, then finishes and checks. Whoever called gives the file its name.
 ///
 /// `others` opens the source of the other streams; it is called again when writing must begin anew.
 pub fn run(
@@ -159,9 +157,13 @@ pub fn run(
         return Err(Error::interrupted());
     }
     let Some(mut open) = open else {
-        return Err(
-            Error::new(ErrorKind::Input, "there is no frame to write").in_file(job.plan.input.name.clone())
-        );
+        let why = match job.plan.content.start.or(job.plan.content.end) {
+            None => "the video stream has no frames",
+            Some(_) => "no frame lies between --start and --end",
+        };
+        return Err(Error::new(ErrorKind::Input, why)
+            .in_file(job.plan.input.name.clone())
+            .in_stream(job.plan.video.index));
     };
     if report.frames == 0 {
         return Err(Error::new(ErrorKind::Input, "none of its frames could be decoded")
@@ -187,11 +189,7 @@ pub fn run(
                 "the container can't hold times as early as these: all streams were moved by {offset:+.6} s"
             ));
         }
-        if job.hold {
-            report.held = Some(Held(target));
-        } else {
-            report.bytes = target.commit()?;
-        }
+        report.held = Some(Held(target));
     }
     Ok(report)
 }

@@ -76,16 +76,16 @@ fn addresses(packets: &[VideoPacket], ordinal: bool) -> Vec<i64> {
     shown.enumerate().map(|(i, p)| if ordinal { i as i64 } else { p.pts.unwrap_or(i64::MIN) }).collect()
 }
 
-/// Times as a sound stream has them: all different, overtaken by few, and none that passes a closed start.
+/// Times as a sound stream has them: all different, none overtaken by many, and none that passes a closed start.
 fn is_orderly(packets: &[VideoPacket]) -> bool {
     let times: Option<Vec<i64>> = packets.iter().map(|p| p.pts).collect();
     let Some(times) = times else { return false };
     (0..times.len()).all(|i| {
         let (before, after) = (&times[..i], &times[i + 1..]);
-        let overtaken = after.iter().filter(|t| **t < times[i]).count();
+        let overtaken_by = before.iter().filter(|t| **t > times[i]).count();
         let closed = packets[i].kind == PacketKind::Closed;
-        overtaken < 30
+        overtaken_by < 34
             && !before.contains(&times[i])
-            && (!closed || (overtaken == 0 && before.iter().all(|t| *t < times[i])))
+            && (!closed || (overtaken_by == 0 && after.iter().all(|t| *t > times[i])))
     })
 }
