@@ -3,6 +3,7 @@
 use crate::args::Global;
 use frameloom::Error;
 use serde::Serialize;
+use std::borrow::Cow;
 use std::io::{IsTerminal, Write};
 use std::sync::OnceLock;
 
@@ -62,14 +63,14 @@ impl Printer {
     /// A line on stderr, unless quiet.
     pub fn line(&self, text: &str) {
         if self.tells() {
-            say(text);
+            say(&plain(text));
         }
     }
 
     /// A line on stderr with `-v`.
     pub fn detail(&self, text: &str) {
         if self.tells() && self.verbose > 0 {
-            say(text);
+            say(&plain(text));
         }
     }
 
@@ -77,7 +78,7 @@ impl Printer {
         if self.json {
             self.object(&serde_json::json!({ "type": "warning", "message": text }));
         } else if !self.quiet {
-            say(&format!("{} {text}", self.paint("warning:", "33")));
+            say(&format!("{} {}", self.paint("warning:", "33"), plain(text)));
         }
     }
 
@@ -92,9 +93,9 @@ impl Printer {
                 "place": error.place,
             }));
         }
-        say(&format!("{} {error}", self.paint("error:", "31")));
+        say(&format!("{} {}", self.paint("error:", "31"), plain(&error.to_string())));
         if let Some(hint) = &error.hint {
-            say(&format!("{} {hint}", self.paint("hint:", "36")));
+            say(&format!("{} {}", self.paint("hint:", "36"), plain(hint)));
         }
     }
 
@@ -122,6 +123,15 @@ impl Printer {
     pub fn paint(&self, text: &str, code: &str) -> String {
         if self.colour { format!("\u{1b}[1;{code}m{text}\u{1b}[0m") } else { text.to_owned() }
     }
+}
+
+/// A text in one line that can't steer a terminal: names of files and what stands in them may hold anything.
+pub fn plain(text: &str) -> Cow<'_, str> {
+    if !text.contains(char::is_control) {
+        return text.into();
+    }
+    let shown = |c: char| if c.is_control() { c.escape_default().to_string() } else { c.to_string() };
+    text.chars().map(shown).collect::<String>().into()
 }
 
 /// The first failure to write to stdout, which is there once in a process, too.

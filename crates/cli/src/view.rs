@@ -1,6 +1,6 @@
 //! What a running job looks like: bars on a terminal, a line now and then elsewhere, objects with `--json`.
 
-use crate::printer::{Printer, say};
+use crate::printer::{Printer, plain, say};
 use frameloom::progress::{Event, Progress, Stage};
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -39,7 +39,7 @@ impl View {
     /// A line that doesn't tear the bars apart.
     pub fn say(&self, text: &str) {
         if self.printer.tells() {
-            self.bars.suspend(|| say(text));
+            self.bars.suspend(|| say(&plain(text)));
         }
     }
 

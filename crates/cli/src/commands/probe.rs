@@ -2,7 +2,7 @@
 
 use crate::args::ProbeArgs;
 use crate::commands::transcode::input_target;
-use crate::printer::Printer;
+use crate::printer::{Printer, plain};
 use frameloom::index::{Summary, Timing};
 use frameloom::jobs::probe::{Described, probe};
 use frameloom::{Error, ErrorKind, Result};
@@ -80,8 +80,9 @@ fn json(described: &Described, summary: Option<&Summary>, seconds: f64, printer:
 }
 
 fn text(described: &Described, summary: Option<&Summary>, printer: &Printer) {
+    let out = |text: &str| printer.out(&plain(text));
     let duration = described.duration.map_or("unknown".into(), |d| format!("{d:.3} s"));
-    printer.out(&format!("container  {}, duration {duration}", described.container));
+    out(&format!("container  {}, duration {duration}", described.container));
     for s in &described.streams {
         let mut line = format!("stream {}   {} {}", s.index, s.kind.name(), what(s));
         if let Some(language) = s.language() {
@@ -91,10 +92,10 @@ fn text(described: &Described, summary: Option<&Summary>, printer: &Printer) {
         if !names.is_empty() {
             line += &format!(" ({})", names.join(", "));
         }
-        printer.out(&line);
+        out(&line);
         if let Some(c) = summary.and_then(|x| x.streams.get(s.index)) {
             let time = |t: Option<i64>| t.map_or("?".into(), |t| format!("{:.6}", s.time_base.seconds(t)));
-            printer.out(&format!(
+            out(&format!(
                 "           {} packets, {:.1} MiB, from {} to {} s",
                 c.packets,
                 c.bytes as f64 / f64::from(1 << 20),
@@ -104,20 +105,20 @@ fn text(described: &Described, summary: Option<&Summary>, printer: &Printer) {
         }
     }
     if !described.chapters.is_empty() {
-        printer.out(&format!("chapters   {}", described.chapters.len()));
+        out(&format!("chapters   {}", described.chapters.len()));
     }
     if let Some(s) = summary {
         let keys = s.keys;
-        printer.out(&format!(
+        out(&format!(
             "index      {} frames; {} closed starts, {} open ones, {} other keys; longest group {} frames",
             s.frames, keys.closed, keys.recovery, keys.other, keys.longest
         ));
         if s.timing == Timing::Ordinal {
             let why = s.timing_reason.as_deref().unwrap_or("unknown");
-            printer.out(&format!("           frames are addressed by number: {why}"));
+            out(&format!("           frames are addressed by number: {why}"));
         }
         for (seconds, reason) in &s.damage {
-            printer.out(&format!("damage     at {seconds:.3} s: {reason}"));
+            out(&format!("damage     at {seconds:.3} s: {reason}"));
         }
     }
 }

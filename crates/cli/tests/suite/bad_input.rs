@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 const QUICK: &str = "--encoder libx264 --preset ultrafast --gop 10 --segment 0.4 --workers 2";
 /// Slow enough to be interrupted.
-const SLOW: &str = "--encoder libx264 --preset veryslow --gop 20 --segment 0.8 --workers 2";
+pub const SLOW: &str = "--encoder libx264 --preset veryslow --gop 20 --segment 0.8 --workers 2";
 
 /// Runs and expects a failure that says all of `says` in one sentence, with nothing left behind.
 #[track_caller]
@@ -261,9 +261,16 @@ fn a_writer_that_goes_away() {
 
 /// Starts a slow job and waits until it works.
 #[track_caller]
-fn slow(scratch: &Scratch, options: &str) -> Running {
+pub fn slow(scratch: &Scratch, options: &str) -> Running {
     let running =
         Running::start(transcode(clip("longer"), scratch.file("out.mkv"), &format!("{SLOW} {options}")));
+    wait_for_segment(scratch);
+    running
+}
+
+/// Waits until the job that writes "out.mkv" has finished a segment.
+#[track_caller]
+pub fn wait_for_segment(scratch: &Scratch) {
     let begun = Instant::now();
     let folder = scratch.file("out.mkv.frameloom/segments");
     let finished = || {
@@ -274,7 +281,6 @@ fn slow(scratch: &Scratch, options: &str) -> Running {
         assert!(begun.elapsed() < Duration::from_secs(60), "no segment was finished");
         std::thread::sleep(Duration::from_millis(5));
     }
-    running
 }
 
 #[test]

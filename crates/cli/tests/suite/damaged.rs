@@ -1,8 +1,8 @@
-//! What damaged files and odd circumstances have broken once. `fuzz/mutate.py` found most of it.
+//! What damaged files have broken once. `fuzz/mutate.py` found most of it.
 
 use crate::clips::{clip, ffmpeg};
 use crate::reference::{packets, pictures, streams_of};
-use crate::run::{Outcome, Running, Scratch, bytes, frameloom, run, transcode};
+use crate::run::{Outcome, Scratch, bytes, run, transcode};
 use std::path::Path;
 use std::process::{Command, Stdio};
 
@@ -178,7 +178,8 @@ fn a_trimmed_avi_whose_first_frames_have_no_presentation_times() {
     for (start, frames) in [("0.12", 72), ("1", 50)] {
         run(transcode(clip("avi_mpeg4_b"), &output, &format!("{FFV1} --start {start} -y"))).ok();
         let found = pictures(&output, None);
-        assert_eq!((found.times.len(), found.times[0]), (frames, 0), "{start}");
+        assert_eq!(found.times.len(), frames, "{start}");
+        assert!((0.0..0.05).contains(&found.base.seconds(found.times[0])), "{start}: {:?}", found.times);
     }
 }
 
@@ -201,38 +202,4 @@ fn sound_without_parameters_is_left_out() {
     assert!(said.warnings().iter().any(|w| w.contains("stream 1 (audio")), "{}", said.stderr);
     assert_eq!(streams_of(&output, "audio").len(), 0);
     assert_eq!(pictures(&output, None).times.len(), 75);
-}
-
-/// What is said may get lost; the work doesn't.
-#[test]
-fn standard_error_that_is_full() {
-    let scratch = Scratch::new();
-    for options in ["", "-vv", "--isolate"] {
-        let output = scratch.file("out.mkv");
-        let mut command = transcode(clip("damaged_mkv"), &output, &format!("{QUICK} -y {options}"));
-        command.stdout(Stdio::null()).stdin(Stdio::null());
-        let full = std::fs::OpenOptions::new().write(true).open("/dev/full").expect("/dev/full is there");
-        let status = command.stderr(full).status().expect("it can be started");
-        assert_eq!(status.code(), Some(0), "{options}");
-        assert!(output.exists());
-    }
-}
-
-#[test]
-fn data_that_cannot_be_written_is_a_failure() {
-    let input = clip("plain");
-    let program = env!("CARGO_BIN_EXE_frameloom");
-    for what in
-        [format!("probe {}", input.display()), "devices".into(), "completions bash".into(), "man".into()]
-    {
-        let mut shell = Command::new("sh");
-        shell.args(["-c", &format!("{program} {what} > /dev/full")]);
-        let said = Running::start(shell).wait().expect_code(1);
-        assert!(said.error().contains("No space left"), "{what}: {}", said.stderr);
-        // A reader that has seen enough is none.
-        let mut shell = Command::new("sh");
-        shell.args(["-c", &format!("{program} {what} | head -c 10")]);
-        assert!(!Running::start(shell).wait().stderr.contains("panicked"), "{what}");
-    }
-    run(frameloom(["--version"])).ok();
 }

@@ -6,6 +6,7 @@ mod damaged;
 mod exact;
 mod failure;
 mod looks;
+mod odd;
 mod reference;
 mod run;
 mod same_bytes;
