@@ -136,7 +136,8 @@ pub fn default_threads(encoder: &str, width: u32, height: u32) -> u32 {
     }
 }
 
-/// Key interval in frames, and the frames of a segment where the source gives no better place.
+/// Key interval in frames, and the frames of a segment where the source gives no better place: a whole number of key
+/// intervals. An interval that wasn't asked for gives way to a shorter segment that was.
 pub fn intervals(
     video: &VideoOptions,
     info: &EncoderInfo,
@@ -144,12 +145,15 @@ pub fn intervals(
     segment_seconds: Option<f64>,
 ) -> (u32, u32) {
     let fps = rate.to_f64().max(0.001);
-    let gop = video.gop.unwrap_or_else(|| {
-        rules(info).gop.unwrap_or_else(|| (fps * 10.0).round().clamp(1.0, 100_000.0) as u32)
-    });
-    let gop = gop.max(1);
-    let wanted = (segment_seconds.unwrap_or(10.0) * fps / f64::from(gop)).round().clamp(1.0, 1e6) as u32;
-    (gop, wanted.saturating_mul(gop).clamp(1, 10_000_000))
+    let frames = |seconds: f64| (seconds * fps).round().clamp(1.0, 1e7) as u32;
+    let usual = rules(info).gop.unwrap_or_else(|| frames(10.0).min(100_000));
+    let gop = match (video.gop, segment_seconds) {
+        (Some(gop), _) => gop.max(1),
+        (None, Some(seconds)) => usual.min(frames(seconds)).max(1),
+        (None, None) => usual.max(1),
+    };
+    let wanted = f64::from(frames(segment_seconds.unwrap_or(10.0))) / f64::from(gop);
+    (gop, (wanted.round().clamp(1.0, 1e6) as u32).saturating_mul(gop).clamp(1, 10_000_000))
 }
 
 /// The encoder of that name, if it encodes video.
@@ -505,6 +509,9 @@ mod tests {
         assert_eq!(intervals(&fixed, &x264, Rational::new(24, 1), Some(4.0)), (48, 96));
         let ffv1 = find("ffv1").unwrap();
         assert_eq!(intervals(&video, &ffv1, Rational::new(30, 1), None), (1, 300));
+        // Only the length of segments is asked for: the usual interval gives way.
+        assert_eq!(intervals(&video, &x264, Rational::new(25, 1), Some(5.0)), (125, 125));
+        assert_eq!(intervals(&video, &x264, Rational::new(25, 1), Some(30.0)), (250, 750));
     }
 
     #[test]

@@ -115,8 +115,14 @@ impl Plan {
         let (gop, frames) = encoder::intervals(&content.video, &info, rate, content.segment_seconds);
         // Half a segment: then a source with groups of any length up to a segment is never decoded twice.
         let snap = if content.video.fixed_gop { 0 } else { frames / 2 };
-        let allocation =
+        let mut allocation =
             encoder::allocate(&content.video, &info, &video.params, rate, gop, format.global_header)?;
+        let seconds = f64::from(frames) / rate.to_f64();
+        if content.segment_seconds.is_some_and(|wanted| (wanted - seconds).abs() > 0.1 * seconds) {
+            allocation.warnings.push(format!(
+                "segments of {seconds:.1} s: a segment is a whole number of key intervals ({gop} frames, --gop)"
+            ));
+        }
         let origin = times.first().copied().unwrap_or(0);
         let address = |seconds: f64| match timing {
             Timing::Presentation => origin.saturating_add(video.time_base.ticks(seconds)),
