@@ -344,7 +344,7 @@ fn choose_run(job: &TranscodeJob, control: &Control, prepared: &mut Prepared) ->
     prepared.workers = match job.run.workers {
         Some(0) => return Err(Error::usage("--workers must be at least 1")),
         Some(n) => n,
-        None => device.workers(settings.threads, each),
+        None => device.workers(&settings.encoder, settings.threads, each),
     }
     .min(segments.max(1));
     let ordinal = plan.timing == Timing::Ordinal;
