@@ -76,7 +76,7 @@ fn add_frame_metadata(
     stream: &mut frameloom_media::StreamInfo,
     packets: impl Iterator<Item = impl std::borrow::Borrow<frameloom_media::Packet>>,
 ) {
-    let settings = frameloom_media::DecoderSettings { threads: 1, slices_only: false };
+    let settings = frameloom_media::DecoderSettings { threads: 1 };
     // A stream that can't be decoded is reported when it is to be decoded.
     let Ok(mut decoder) = frameloom_media::Decoder::open(&stream.params, stream.time_base, settings) else {
         return;
