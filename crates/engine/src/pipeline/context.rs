@@ -4,6 +4,7 @@ use crate::cancel::Cancel;
 use crate::error::{Error, ErrorKind, Result};
 use crate::fault;
 use crate::journal::{Journal, Record};
+use crate::metrics::Metrics;
 use crate::options::RunOptions;
 use crate::plan::Plan;
 use crate::plan::layout::Segment;
@@ -36,6 +37,8 @@ pub struct Context {
     pub trace: Trace,
     /// Counters.
     pub progress: Arc<Progress>,
+    /// Times of the stages.
+    pub metrics: Arc<Metrics>,
     /// What happens.
     pub events: Events,
     /// How the job runs.

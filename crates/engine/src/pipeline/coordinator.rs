@@ -3,12 +3,12 @@
 use super::context::parse_facts;
 use super::watch::Watch;
 use super::workers::panic_text;
-use super::{Context, Gate, Message, RunReport, Work};
+use super::{Context, Gate, Message, RunReport, WAITING_FOR_WORKERS, Work};
 use crate::error::{Error, ErrorKind, Result};
 use crate::order::Order;
 use crate::plan::layout::Segment;
 use crate::progress::{Event, Stage};
-use crate::sink::Finished;
+use crate::sink::{Finished, WAITING_FOR_SINK};
 use crate::task::SegmentResult;
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
 use std::collections::{BTreeMap, VecDeque};
@@ -152,7 +152,10 @@ impl Coordinator {
                 return Err(Error::interrupted());
             }
             match self.messages.recv_timeout(Duration::from_millis(50)) {
-                Ok(message) => self.take(message)?,
+                Ok(message) => {
+                    self.take(message)?;
+                    self.draw();
+                }
                 Err(RecvTimeoutError::Timeout) => {
                     self.watch.look(&self.context, self.sink.is_none() && !self.sink_done)?
                 }
@@ -178,8 +181,20 @@ impl Coordinator {
                 return Err(Error::new(ErrorKind::Internal, "all workers have gone"));
             }
             self.in_flight += 1;
+            self.draw();
         }
         Ok(())
+    }
+
+    /// The depths of the queues that begin or end here.
+    fn draw(&self) {
+        let trace = &self.context.trace;
+        let segments = |chart, depth: usize| trace.counter(chart, &[("segments", depth as u64)]);
+        segments("segments to give out", self.ready.len());
+        segments(WAITING_FOR_WORKERS, self.work.len());
+        segments("segments out of order", self.order.waiting());
+        segments(WAITING_FOR_SINK, self.sink.as_ref().map_or(0, Sender::len));
+        trace.counter("messages to the coordinator", &[("messages", self.messages.len() as u64)]);
     }
 
     fn take(&mut self, message: Message) -> Result<()> {

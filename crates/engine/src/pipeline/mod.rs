@@ -78,6 +78,9 @@ pub struct RunReport {
     pub sink: SinkReport,
 }
 
+/// The chart of the work channel.
+pub const WAITING_FOR_WORKERS: &str = "segments for workers";
+
 /// The work channel.
 pub fn work_channel() -> (Sender<Work>, Receiver<Work>) {
     unbounded()

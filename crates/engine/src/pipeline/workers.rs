@@ -1,6 +1,6 @@
 //! Threads that do whatever work comes next.
 
-use super::{Context, Message, Work};
+use super::{Context, Message, WAITING_FOR_WORKERS, Work};
 use crate::error::{Error, ErrorKind, Result};
 use crate::isolate;
 use crate::progress::Stage;
@@ -26,7 +26,8 @@ pub fn start_workers(
         std::thread::Builder::new()
             .name(format!("worker-{worker}"))
             .spawn(move || {
-                for item in work {
+                for item in &work {
+                    context.trace.counter(WAITING_FOR_WORKERS, &[("segments", work.len() as u64)]);
                     if context.cancel.is_cancelled() {
                         return;
                     }
@@ -50,20 +51,23 @@ fn work_on(context: &Arc<Context>, worker: usize, tracks: [TrackId; 2], item: Wo
     };
     progress.begin(worker, task.segment.id, task.segment.frames);
     let report = |frames| progress.add(worker, frames);
-    let observer = Observer { progress: &report, trace: &context.trace, tracks };
+    let name = format!("worker {worker}");
+    let (trace, metrics) = (&context.trace, &*context.metrics);
+    let observer = Observer { progress: &report, trace, tracks, name: &name, metrics };
     let outcome = catch_unwind(AssertUnwindSafe(|| match item {
         Work::Range(task) => match &context.worker_command {
             Some(command) if context.run.isolate => {
-                let _span = context.trace.span(tracks[1], "process", &[]);
-                isolate::run(command, &task, &report, context.run.stall_timeout, &context.stop)
+                let _span = trace.span(tracks[1], "process", &[]);
+                isolate::run(command, &task, &report, metrics, context.run.stall_timeout, &context.stop)
             }
-            _ => run_segment(&task, &observer, &context.stop),
+            _ => run_segment(&task, &observer, &context.cancel, &context.stop),
         },
         Work::Dealt(task, mut frames) => {
             let status = context.progress.clone();
             frames.on_wait(move |waiting| {
                 status.set_stage(worker, if waiting { Stage::Waiting } else { Stage::Busy });
             });
+            frames.draw(trace, &format!("{name}: dealt frames"));
             encode_segment(&task, &mut frames, &observer)
         }
     }));

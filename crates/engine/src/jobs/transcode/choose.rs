@@ -6,6 +6,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::index::Timing;
 use crate::options::{Feed, TranscodeJob};
 use crate::plan::layout::Segment;
+use crate::queue::Limits;
 
 /// Settles how the job runs on this machine.
 pub(super) fn choose_run(job: &TranscodeJob, control: &Control, prepared: &mut Prepared) -> Result<()> {
@@ -59,10 +60,9 @@ pub(super) fn choose_run(job: &TranscodeJob, control: &Control, prepared: &mut P
     let room = (device.memory.available / 4).max(64 << 20);
     let wanted = prepared.workers.saturating_mul(plan.length.frames as usize).max(8);
     let fits = (room / frame_bytes.max(1)) as usize;
-    prepared.async_depth = job.run.async_depth.unwrap_or_else(|| wanted.min(fits)).max(1);
-    prepared.async_bytes = match job.run.async_depth {
-        Some(_) => usize::MAX / 2,
-        None => usize::try_from(room).unwrap_or(usize::MAX),
+    prepared.async_limits = match job.run.async_depth {
+        Some(frames) => Limits { items: frames.max(1), bytes: usize::MAX },
+        None => Limits { items: wanted.min(fits).max(1), bytes: usize::try_from(room).unwrap_or(usize::MAX) },
     };
     Ok(())
 }

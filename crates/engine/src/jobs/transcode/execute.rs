@@ -34,7 +34,7 @@ pub(super) fn execute(
     let folder = journal.dir().to_owned();
     let pipe = prepared.pipe.take();
     let progress = Arc::new(Progress::new(prepared.workers));
-    let spool = pipe.as_ref().map(|_| Arc::new(Mutex::new(VideoSpool::new(&folder))));
+    let spool = pipe.as_ref().map(|_| Arc::new(Mutex::new(VideoSpool::new(&folder, trace))));
     let source = match &job.input {
         InputTarget::File(path) => SourceSpec::Container {
             url: file_url(path),
@@ -52,6 +52,7 @@ pub(super) fn execute(
         soft_stop: control.soft_stop.clone(),
         trace: trace.clone(),
         progress: progress.clone(),
+        metrics: Arc::default(),
         events: control.events.clone(),
         run: job.run.clone(),
         source,
@@ -105,7 +106,7 @@ fn conduct(
     drop(work_receiver);
     let (other_writer, other_reader) = match pipe {
         Some(_) => {
-            let (w, r) = others(folder, &context.cancel);
+            let (w, r) = others(folder, &context.cancel, &context.trace);
             (Some(w), Some(r))
         }
         None => (None, None),
@@ -145,6 +146,7 @@ fn start_sink(
         remove_segments: !job.run.keep_temp && !job.run.verify,
         trace: context.trace.clone(),
         track: context.trace.track("sink"),
+        metrics: context.metrics.clone(),
         bytes: context.progress.bytes.clone(),
         stop: context.stop.clone(),
     };
@@ -160,7 +162,7 @@ fn start_sink(
                     return Ok(OtherSource::Nothing);
                 }
                 match (&input, spooled.take()) {
-                    (_, Some(reader)) => Ok(OtherSource::Spool(reader)),
+                    (_, Some(reader)) => Ok(OtherSource::Spool(Box::new(reader))),
                     (InputTarget::Stdin, None) => Err(Error::new(
                         ErrorKind::Output,
                         "writing had to begin anew, and the pipe's other streams can't be read again",

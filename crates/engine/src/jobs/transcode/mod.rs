@@ -14,12 +14,14 @@ use crate::cancel::Cancel;
 use crate::error::{Error, ErrorKind, Result};
 use crate::index::Summary;
 use crate::jobs::probe::Described;
+use crate::metrics::Times;
 use crate::options::{Feed, InputTarget, OutputTarget, TranscodeJob};
 use crate::pipeline::{Context, Events, RunReport};
 use crate::plan::Plan;
 use crate::plan::layout::Segment;
 use crate::plan::streams::MappedStream;
 use crate::progress::Event;
+use crate::queue::Limits;
 use crate::trace::Trace;
 use crate::verify::Verdict;
 use execute::execute;
@@ -56,6 +58,8 @@ pub struct Report {
     pub index_seconds: f64,
     /// Per-segment quality, when asked for.
     pub verdict: Option<Verdict>,
+    /// What the stages spent their time on.
+    pub times: Times,
 }
 
 /// What will be done, before it is done.
@@ -74,10 +78,8 @@ pub struct Prepared {
     pub feed: Feed,
     /// The number of workers.
     pub workers: usize,
-    /// Frames that the shared decoder may be ahead.
-    pub async_depth: usize,
-    /// The same in bytes.
-    pub async_bytes: usize,
+    /// How far the shared decoder may be ahead, in frames.
+    pub async_limits: Limits,
     /// What the user should know.
     pub warnings: Vec<String>,
     /// Seconds of the index pass.
@@ -109,10 +111,10 @@ pub fn run(job: &TranscodeJob, control: &Control) -> Result<Report> {
     let keep = job.run.keep_temp;
     let outcome = execute(job, control, prepared, journal, &trace);
     let traced = trace.finish();
-    let (report, verdict) = match outcome {
-        Ok((context, report, verdict)) => {
-            finish_journal(&context, keep)?;
-            (report, verdict)
+    let (context, report, verdict) = match outcome {
+        Ok(done) => {
+            finish_journal(&done.0, keep)?;
+            done
         }
         Err((context, error)) => {
             let resumable =
@@ -124,7 +126,8 @@ pub fn run(job: &TranscodeJob, control: &Control) -> Result<Report> {
         }
     };
     traced.map_err(|e| Error::new(ErrorKind::Output, "can't write the trace").because(e))?;
-    Ok(Report { run: report, seconds: begun.elapsed().as_secs_f64(), index_seconds, verdict })
+    let (seconds, times) = (begun.elapsed().as_secs_f64(), context.metrics.times());
+    Ok(Report { run: report, seconds, index_seconds, verdict, times })
 }
 
 fn nothing_done(context: &Arc<Context>) -> bool {

@@ -11,6 +11,7 @@ use crate::options::{ContentOptions, Feed, InputTarget, OutputTarget, TranscodeJ
 use crate::plan::layout::{LayoutBuilder, Segment};
 use crate::plan::streams::map_streams;
 use crate::plan::{InputIdentity, Plan, Planned, Planner, RATE_WINDOW};
+use crate::queue::Limits;
 use crate::sink::check_target;
 use frameloom_media::{Input, OutputFormat};
 use std::collections::VecDeque;
@@ -216,8 +217,7 @@ fn finish_prepare(
         mapped,
         feed: Feed::Auto,
         workers: 1,
-        async_depth: 1,
-        async_bytes: 0,
+        async_limits: Limits { items: 1, bytes: 0 },
         warnings,
         index_seconds: 0.0,
         described,

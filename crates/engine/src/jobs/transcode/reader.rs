@@ -9,13 +9,12 @@ use crate::feed::reader::{Listener, PipeReader, read_file};
 use crate::feed::shared::{Dealer, DealtFrames};
 use crate::jobs::probe;
 use crate::options::{Feed, TranscodeJob};
-use crate::pipeline::{Context, Gate, Message, Work};
+use crate::pipeline::{Context, Gate, Message, WAITING_FOR_WORKERS, Work};
 use crate::plan::layout::Segment;
-use crate::spool::{OtherWriter, VideoSpool};
+use crate::spool::OtherWriter;
 use crossbeam_channel::Sender;
-use std::path::Path;
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, Mutex};
 
 /// Tells the coordinator and the workers what the reader does.
 struct ReaderListener {
@@ -51,6 +50,8 @@ impl Listener for ReaderListener {
             Ok(task) => {
                 // Workers that have gone: the job has ended.
                 let _ = self.work.send(Work::Dealt(Box::new(task), frames));
+                let waiting = self.work.len() as u64;
+                self.context.trace.counter(WAITING_FOR_WORKERS, &[("segments", waiting)]);
             }
             Err(error) => {
                 let _ = self.messages.send(Message::ReaderFailed(error));
@@ -88,11 +89,12 @@ pub(super) fn start_reader(
     let dealer = if split {
         None
     } else {
-        let budget = Budget::new(prepared.async_depth, prepared.async_bytes, &context.cancel, &context.trace);
+        let budget = Budget::new(prepared.async_limits, &context.cancel, &context.trace);
         let first = Segment { id: 0, start: None, end: None, frames: 0, entries: Vec::new() };
+        let task = context.task(&first, 0)?;
         // One decoder feeds everybody: it may use all cores.
         let threads = Device::cpu().cores.min(16) as u32;
-        Some(Dealer::new(&context.task(&first, 0)?, threads, budget, &context.cancel)?)
+        Some(Dealer::new(&task, threads, budget, &context.cancel, &context.trace, &context.metrics)?)
     };
     let ReaderEnds { work, messages, gate, others, resumed } = ends;
     let mut listener = ReaderListener {
@@ -114,14 +116,12 @@ pub(super) fn start_reader(
         _ => None,
     };
     let segments = prepared.segments.clone().unwrap_or_default();
+    let (spool, trace) = (context.spool.clone(), context.trace.clone());
     std::thread::Builder::new()
         .name("reader".into())
         .spawn(move || {
-            let outcome = match (pipe, file, dealer, others) {
-                (Some(pipe), _, dealer, Some(others)) => {
-                    let spool = listener.context.spool.clone();
-                    let spool =
-                        spool.unwrap_or_else(|| Arc::new(Mutex::new(VideoSpool::new(Path::new(".")))));
+            let outcome = match (pipe, spool, file, dealer, others) {
+                (Some(pipe), Some(spool), _, dealer, Some(others)) => {
                     let OpenPipe { replay, indexer, seen, layout, decided } = pipe;
                     let reader = PipeReader {
                         replay,
@@ -134,10 +134,11 @@ pub(super) fn start_reader(
                         spool,
                         others,
                         soft_stop,
+                        trace,
                     };
                     reader.run(dealer, &mut listener).map(|(_, stopped)| stopped)
                 }
-                (None, Some(input), Some(mut dealer), _) => {
+                (None, _, Some(input), Some(mut dealer), _) => {
                     dealer.decide(segments);
                     read_file(input, video, dealer, &soft_stop, &mut listener)
                 }
