@@ -158,7 +158,7 @@ fn show_plan(prepared: &Prepared, printer: &Printer) {
             "hash": prepared.hash,
             "feed": prepared.feed,
             "workers": prepared.workers,
-            "async_depth": prepared.async_depth,
+            "async_depth": prepared.async_limits.items,
             "gop": plan.gop,
             "segment_frames": plan.length.frames,
             "rate": plan.rate.to_string(),
@@ -264,6 +264,7 @@ fn show_report(job: &TranscodeJob, report: &Report, printer: &Printer) {
             "psnr": report.verdict.as_ref().map(|v| v.psnr),
             "ssim": report.verdict.as_ref().map(|v| v.ssim),
             "worst_segment": report.verdict.as_ref().map(|v| v.worst),
+            "stages": report.times,
         }));
         return;
     }

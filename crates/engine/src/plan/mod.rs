@@ -8,7 +8,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::index::{Timing, VideoPacket, nominal_rate};
 use crate::options::{ContentOptions, InputTarget};
 use encoder::Allocation;
-use frameloom_media::{OutputFormat, Rational, StreamInfo, library_versions};
+use frameloom_media::{OutputFormat, Rational, StreamInfo, encoder_builds, library_versions};
 use layout::{LayoutBuilder, Segment, SegmentLength};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
@@ -58,6 +58,8 @@ pub struct Plan {
     pub version: String,
     /// Versions of FFmpeg's libraries.
     pub libraries: Vec<(String, String)>,
+    /// Builds of the program, FFmpeg's libraries and the encoder's own.
+    pub builds: Vec<(String, String)>,
     /// The input.
     pub input: InputIdentity,
     /// The request.
@@ -136,6 +138,7 @@ impl Plan {
         Ok(Self {
             version: env!("CARGO_PKG_VERSION").into(),
             libraries: library_versions(),
+            builds: encoder_builds(&info.name),
             input,
             content: content.clone(),
             format: format.name.clone(),
