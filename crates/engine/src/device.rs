@@ -37,8 +37,7 @@ impl Device {
         let least = if encoder == "libsvtav1" { 1 } else { self.cores.min(2) };
         // On 16 cores four x264 workers of four threads kept 12 cores busy (lookahead, seams, the last frames of a segment). Eight took
         // less time than six, one run each (bench/runs/2026-11-21-xeon-16cores); more than eight of four threads was not tried.
-        let by_cores =
-            (2 * self.cores).div_ceil(threads.max(1) as usize).min(2 * self.cores).max(least);
+        let by_cores = (2 * self.cores).div_ceil(threads.max(1) as usize).min(2 * self.cores).max(least);
         // A fifth stays free for the decoder's buffers of others, the page cache and the rest of the machine.
         let by_memory = (self.memory.available / 5 * 4 / bytes.max(1)) as usize;
         by_cores.min(by_memory).max(1)

@@ -236,7 +236,8 @@ fn show_report(job: &TranscodeJob, report: &Report, printer: &Printer) {
                     s.worst_at
                 ));
             }
-            let worst = verdict.segments.iter().find(|s| s.segment == verdict.worst);
+            // Where all are identical none is the worst.
+            let worst = verdict.segments.iter().find(|s| s.segment == verdict.worst && s.psnr.is_some());
             let named = worst.map_or(String::new(), |s| {
                 format!(
                     "; worst is segment {} at {:.3} s: {}, SSIM {:.5}",
@@ -269,22 +270,27 @@ fn show_report(job: &TranscodeJob, report: &Report, printer: &Printer) {
         return;
     }
     let mut line = format!(
-        "{}: {} frames in {} segments, {:.1} s, {fps:.1} fps",
+        "{}: {} in {}, {:.1} s, {fps:.1} fps",
         job.output.name(),
-        run.sink.frames,
-        run.segments,
+        count(run.sink.frames, "frame"),
+        count(run.segments.into(), "segment"),
         report.seconds
     );
     if run.sink.bytes > 0 {
         line += &format!(", {:.2} MiB", run.sink.bytes as f64 / f64::from(1 << 20));
     }
     if run.resumed > 0 {
-        line += &format!(", {} segments from the earlier run", run.resumed);
+        line += &format!(", {} from the earlier run", count(run.resumed.into(), "segment"));
     }
     if run.retries > 0 {
-        line += &format!(", {} retries", run.retries);
+        line += &format!(", {} {}", run.retries, if run.retries == 1 { "retry" } else { "retries" });
     }
     printer.line(&line);
+}
+
+/// "1 segment", "2 segments".
+pub fn count(number: u64, what: &str) -> String {
+    format!("{number} {what}{}", if number == 1 { "" } else { "s" })
 }
 
 /// An object with its type in front.

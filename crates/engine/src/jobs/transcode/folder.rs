@@ -1,10 +1,11 @@
 //! The job folder: where it is, what is found in it, what is left of it.
 
-use super::Prepared;
+use super::{Control, Prepared};
 use crate::error::{Error, ErrorKind, Result};
 use crate::journal::{Journal, JournalError};
 use crate::options::{OutputTarget, TranscodeJob};
 use crate::pipeline::{Context, journal_error};
+use crate::progress::Event;
 use std::path::{Path, PathBuf};
 
 /// Where finished segments wait.
@@ -43,7 +44,12 @@ fn remove_spools(folder: &Path) {
     }
 }
 
-pub(super) fn open_journal(job: &TranscodeJob, prepared: &Prepared, folder: &Path) -> Result<Journal> {
+pub(super) fn open_journal(
+    job: &TranscodeJob,
+    control: &Control,
+    prepared: &Prepared,
+    folder: &Path,
+) -> Result<Journal> {
     let resume = job.run.resume && prepared.segments.is_some();
     if job.run.resume && !resume {
         return Err(Error::usage("--resume needs a file as input: a pipe can't be read again"));
@@ -53,7 +59,10 @@ pub(super) fn open_journal(job: &TranscodeJob, prepared: &Prepared, folder: &Pat
     }
     if resume {
         match Journal::resume(folder, &prepared.hash) {
-            Err(JournalError::NoJournal { .. }) => {}
+            Err(JournalError::NoJournal { .. }) => {
+                let text = format!("--resume: no unfinished job in {}; beginning anew", folder.display());
+                (control.events)(Event::Warning(text));
+            }
             other => return other.map_err(|e| journal_error(&e)),
         }
     }

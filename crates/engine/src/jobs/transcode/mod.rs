@@ -16,7 +16,7 @@ use crate::index::Summary;
 use crate::jobs::probe::Described;
 use crate::metrics::Times;
 use crate::options::{Feed, InputTarget, OutputTarget, TranscodeJob};
-use crate::pipeline::{Context, Events, RunReport};
+use crate::pipeline::{Events, RunReport};
 use crate::plan::Plan;
 use crate::plan::layout::Segment;
 use crate::plan::streams::MappedStream;
@@ -106,7 +106,7 @@ pub fn run(job: &TranscodeJob, control: &Control) -> Result<Report> {
         .map_err(|e| Error { kind: ErrorKind::Usage, ..e })?;
     let folder = job_folder(job);
     check_space(job, &prepared, &folder)?;
-    let journal = open_journal(job, &prepared, &folder)?;
+    let journal = open_journal(job, control, &prepared, &folder)?;
     let index_seconds = prepared.index_seconds;
     let keep = job.run.keep_temp;
     let outcome = execute(job, control, prepared, journal, &trace);
@@ -119,17 +119,21 @@ pub fn run(job: &TranscodeJob, control: &Control) -> Result<Report> {
         Err((context, error)) => {
             let resumable =
                 matches!(job.output, OutputTarget::File(_)) && matches!(job.input, InputTarget::File(_));
-            if !resumable || nothing_done(&context) {
+            let done = context.progress.segments_done.load(Ordering::Relaxed);
+            if !resumable || done == 0 {
                 finish_journal(&context, keep)?;
+                return Err(error);
             }
-            return Err(error);
+            return Err(match error.hint {
+                None => error.hint(format!(
+                    "finished segments ({done}) are kept in {}: --resume goes on from there",
+                    folder.display()
+                )),
+                Some(_) => error,
+            });
         }
     };
     traced.map_err(|e| Error::new(ErrorKind::Output, "can't write the trace").because(e))?;
     let (seconds, times) = (begun.elapsed().as_secs_f64(), context.metrics.times());
     Ok(Report { run: report, seconds, index_seconds, verdict, times })
-}
-
-fn nothing_done(context: &Arc<Context>) -> bool {
-    context.progress.segments_done.load(Ordering::Relaxed) == 0
 }
