@@ -228,17 +228,20 @@ def rate_row(args, case, source):
     points = {"frameloom": [], "same_keys": [], "own_keys": []}
     base = float(options["crf"])
     out = args.work / f"rate-{case}-{source.stem}.mkv"
+    # FFmpeg is given the first video stream; a file may have a larger one.
+    first = run_for_output([args.ffprobe, "-v", "error", "-select_streams", "v:0", "-show_entries", "stream=index", "-of", "csv=p=0", str(source)])
+    ours = args.extra + ["--streams", first.split()[0].strip(",")]
     seams = []
     for crf in (base - 5, base - 1, base + 3, base + 7):
         name = f"{case} at {crf:g}"
         CASES[name] = (encoder, {**options, "crf": f"{crf:g}"}, None, 0)
-        dry = run_for_output(frameloom_command(args, name, source, out, args.extra + ["--dry-run", "--json"]))
+        dry = run_for_output(frameloom_command(args, name, source, out, ours + ["--dry-run", "--json"]))
         plan = next(o for o in map(json.loads, dry.splitlines()) if o["type"] == "plan")
         num, den = map(int, plan["time_base"].split("/"))
         seams = [s["start"] * num / den for s in plan["segments"] if s["start"] is not None]
         # What FFmpeg takes by itself: 250 frames, or the library's own choice. Ours is in the plan.
         key_interval = ["-g", str(plan["gop"])]
-        run(frameloom_command(args, name, source, out, args.extra))
+        run(frameloom_command(args, name, source, out, ours))
         points["frameloom"].append(bits_and_quality(args, source, out))
         command = ffmpeg_command(args, name, source, out, ["-copyts"])
         keys = list(key_interval)
