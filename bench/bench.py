@@ -307,7 +307,7 @@ def main():
     parser.add_argument("--out", type=Path)
     parser.add_argument("--work", type=Path, default=ROOT / "bench/work")
     parser.add_argument("--extra", default=[], type=lambda t: t.split(), help="further options for frameloom")
-    args = parser.parse_args()
+    args = parser.parse_intermixed_args()
     args.begun = time.monotonic()
     if args.cpus:
         first, _, last = args.cpus.partition("-")

@@ -81,6 +81,7 @@ fn job(args: &TranscodeArgs) -> Result<TranscodeJob> {
                 preset: args.preset.clone(),
                 tune: args.tune.clone(),
                 pixel_format: args.pix_fmt.clone(),
+                size: args.size,
                 gop: args.gop,
                 fixed_gop: args.fixed_gop,
                 options: args.encoder_opt.clone(),

@@ -4,6 +4,7 @@
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::options::VideoOptions;
+use crate::plan::size::scaled_aspect;
 use frameloom_media::{
     CodecParams, EncoderInfo, OptionProblem, Rational, VideoEncoderSettings, check_encoder_option,
     encoder_info, hdr10, pixel_format_loss, pixel_formats_of,
@@ -19,6 +20,8 @@ pub struct Allocation {
     pub warm_up: u32,
     /// The last frame of a segment must not become a key frame (H.264: two IDR pictures in a row need different identifiers).
     pub last_not_key: bool,
+    /// Size of the source's pictures, as its description promises.
+    pub source_size: (u32, u32),
     /// Full-range pictures are wanted from limited-range ones (`Some(true)`), or as the source has them.
     pub full_range: Option<bool>,
     /// What the user should know.
@@ -185,7 +188,15 @@ pub fn allocate(
 ) -> Result<Allocation> {
     let rules = rules(info);
     let mut warnings = Vec::new();
-    let (width, height) = (picture.width.max(0) as u32, picture.height.max(0) as u32);
+    let source_size = (picture.width.max(0) as u32, picture.height.max(0) as u32);
+    let (width, height) = match video.size {
+        None => source_size,
+        Some(size) => size.resolve(source_size.0, source_size.1)?,
+    };
+    if picture.is_interlaced() && height != source_size.1 {
+        return Err(Error::usage("the source is interlaced: scaling its height would mix the two fields")
+            .hint(format!("keep the height: --size {width}x{}", source_size.1)));
+    }
     let threads = video.threads.unwrap_or_else(|| default_threads(&info.name, width, height)).max(1);
     let pixel_format = choose_pixel_format(video, info, picture, &mut warnings)?;
     let mut options: Vec<(String, String)> = Vec::new();
@@ -266,6 +277,9 @@ pub fn allocate(
         ));
     }
     let mut described = picture.clone();
+    if (width, height) != source_size {
+        described.sample_aspect_ratio = scaled_aspect(picture, width, height);
+    }
     let mut full_range = None;
     if info.name == "mjpeg" {
         full_range = Some(true);
@@ -292,6 +306,7 @@ pub fn allocate(
         },
         warm_up: rules.warm_up,
         last_not_key: info.codec == "h264",
+        source_size,
         full_range,
         warnings,
     })

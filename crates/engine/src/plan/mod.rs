@@ -2,6 +2,7 @@
 
 pub mod encoder;
 pub mod layout;
+pub mod size;
 pub mod streams;
 
 use crate::error::{Error, ErrorKind, Result};
