@@ -2,6 +2,7 @@
 
 use crate::error::{MediaError, Result};
 use crate::ffi_util::{raw_time, text, time};
+use crate::params::CodecParams;
 use crate::side_data::SideData;
 use ffmpeg_sys_the_third as ff;
 use std::ffi::c_int;
@@ -151,6 +152,23 @@ impl Frame {
             .sum()
     }
 
+    /// Gives `params` the colour tags that the frame has: the coded picture knows better than the container.
+    pub fn tell_colours(&self, params: &mut CodecParams) {
+        let raw = self.raw();
+        // 2 means "unspecified" in all of them but the range, where 0 does.
+        let known = |tag: u32, into: &mut u32| {
+            if tag != 2 {
+                *into = tag;
+            }
+        };
+        known(raw.color_primaries.0, &mut params.color_primaries);
+        known(raw.color_trc.0, &mut params.color_transfer);
+        known(raw.colorspace.0, &mut params.color_space);
+        if raw.color_range != ff::AVColorRange::UNSPECIFIED {
+            params.color_range = raw.color_range.0;
+        }
+    }
+
     /// HDR10 metadata of the frame, as side data of a stream.
     pub fn hdr_side_data(&self) -> Vec<SideData> {
         use ff::{AVFrameSideDataType as F, AVPacketSideDataType as P};
@@ -246,5 +264,31 @@ impl Drop for Frame {
     fn drop(&mut self) {
         // SAFETY: ours; the call clears the pointer.
         unsafe { ff::av_frame_free(&mut self.0) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// FFmpeg 9 lets the container's tags stand in the stream's description, where older versions let the coded ones win.
+    #[test]
+    fn colours_of_the_coded_picture_outweigh_those_of_the_container() {
+        let mut frame = Frame::new();
+        frame.raw_mut().color_trc = ff::AVColorTransferCharacteristic::SMPTE2084;
+        frame.raw_mut().colorspace = ff::AVColorSpace::BT2020_NCL;
+        frame.raw_mut().color_primaries = ff::AVColorPrimaries::UNSPECIFIED;
+        let mut params = CodecParams {
+            color_transfer: ff::AVColorTransferCharacteristic::BT709.0,
+            color_space: ff::AVColorSpace::UNSPECIFIED.0,
+            color_primaries: ff::AVColorPrimaries::BT709.0,
+            color_range: ff::AVColorRange::MPEG.0,
+            ..CodecParams::default()
+        };
+        frame.tell_colours(&mut params);
+        assert_eq!(params.color_transfer, ff::AVColorTransferCharacteristic::SMPTE2084.0);
+        assert_eq!(params.color_space, ff::AVColorSpace::BT2020_NCL.0);
+        assert_eq!(params.color_primaries, ff::AVColorPrimaries::BT709.0, "the frame says nothing");
+        assert_eq!(params.color_range, ff::AVColorRange::MPEG.0, "the frame says nothing");
     }
 }

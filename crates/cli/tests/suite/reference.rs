@@ -52,8 +52,7 @@ pub fn pictures(path: &Path, pixel_format: Option<&str>) -> Pictures {
 /// The pictures after FFmpeg's scaler, with the settings that make it exact.
 #[track_caller]
 pub fn scaled_pictures(path: &Path, width: u32, height: u32) -> Pictures {
-    let filter =
-        format!("scale={width}:{height}:flags=bicubic+full_chroma_int+accurate_rnd+bitexact");
+    let filter = format!("scale={width}:{height}:flags=bicubic+full_chroma_int+accurate_rnd+bitexact");
     decode(path, vec!["-vf", &filter], 1)
 }
 

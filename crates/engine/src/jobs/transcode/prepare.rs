@@ -72,7 +72,8 @@ pub fn prepare(job: &TranscodeJob, control: &Control) -> Result<Prepared> {
 /// Packets within which a first frame must come; later, its metadata is not waited for.
 const FIRST_FRAME_WINDOW: usize = 100;
 
-/// HDR10 metadata may stand in the coded frames only, where the container doesn't tell of it.
+/// HDR10 metadata may stand in the coded frames only, where the container doesn't tell of it, and colour tags there
+/// outweigh the container's, as they do in a plain decode.
 fn add_frame_metadata(
     stream: &mut frameloom_media::StreamInfo,
     packets: impl Iterator<Item = impl std::borrow::Borrow<frameloom_media::Packet>>,
@@ -88,6 +89,7 @@ fn add_frame_metadata(
             continue;
         }
         if let Ok(Some(frame)) = decoder.receive() {
+            frame.tell_colours(&mut stream.params);
             for found in frame.hdr_side_data() {
                 if stream.params.side_data.iter().all(|s| s.kind != found.kind) {
                     stream.params.side_data.push(found);
