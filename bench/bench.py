@@ -1,8 +1,7 @@
 #!/usr/bin/env python3
 """Measures Frameloom beside FFmpeg, run by run in pairs, and writes every figure to bench/runs/<date>-<machine>/.
 
-    bench/bench.py speed  [--cases x264-medium,...] [--pairs 5] [--seconds 60]
-    bench/bench.py scale  [--cases ...]      as speed, on all cores and long inputs, also against FFmpeg cut by hand
+    bench/bench.py speed  [--cases x264-medium,...] [--pairs 5] [--seconds 60] [--cpus 0-15]
     bench/bench.py memory                    peak memory of a 1-minute and a 10-minute job
     bench/bench.py rate   [FILES]            bits for the same quality (BD-rate) against FFmpeg with keys at the same times
 
@@ -17,6 +16,7 @@ ROOT = Path(__file__).resolve().parent.parent
 # name: (encoder, options for both by FFmpeg's names, key interval at 30 fps or None for FFmpeg's default, seconds of input)
 CASES = {
     "x264-medium": ("libx264", {"preset": "medium", "crf": "23"}, 250, 60),
+    "x264-ultrafast": ("libx264", {"preset": "ultrafast", "crf": "26"}, 250, 60),
     "x264-slower": ("libx264", {"preset": "slower", "crf": "23"}, 250, 60),
     "x265-medium": ("libx265", {"preset": "medium", "crf": "26"}, 250, 60),
     "svtav1-8": ("libsvtav1", {"preset": "8", "crf": "35"}, 300, 60),
@@ -49,27 +49,50 @@ def peak_memory(command):
     return usage.ru_maxrss / 1024
 
 
+PIECE = 15
+
+
 def clip(args, seconds, size="1920x1080", rate=30):
-    """A synthetic clip: test pattern blended with a zoom into a fractal, light noise, other colours every 7 s, sound."""
+    """A synthetic clip: test pattern blended with a zoom into a fractal, light noise, other colours every 7 s, sound. Made in
+    pieces of 15 s, each of which zooms into the same place."""
     path = args.work / f"clip-{size}-{rate}-{seconds}.mp4"
-    if not path.exists():
-        print(f"making {path.name}", file=sys.stderr)
-        part = path.with_suffix(".part.mp4")
+    if path.exists():
+        return path
+    print(f"making {path.name}", file=sys.stderr)
+
+    def piece(number):
+        out = args.work / f"{path.stem}.piece{number}.mkv"
+        if out.exists():
+            return out
+        start, length = number * PIECE, min(PIECE, seconds - number * PIECE)
         graph = (
-            f"testsrc2=s={size}:r={rate}:d={seconds},hue=h='floor(t/7)*70'[a];"
-            f"mandelbrot=s=480x270:r={rate}:end_scale=0.02:end_pts={seconds * rate},trim=duration={seconds},"
-            f"scale={size.replace('x', ':')},format=yuv420p[b];[a][b]blend=all_mode=average,noise=alls=6:allf=t,format=yuv420p[v]"
+            f"testsrc2=s={size}:r={rate}:d={start + length},trim=start={start},setpts=PTS-STARTPTS,hue=h='floor((t+{start})/7)*70'[a];"
+            f"mandelbrot=s=480x270:r={rate}:end_scale=0.02:end_pts={PIECE * rate},trim=duration={length},"
+            f"scale={size.replace('x', ':')},format=yuv420p[b];"
+            f"[a][b]blend=all_mode=average,noise=alls=6:allf=t:all_seed={number + 1},format=yuv420p[v]"
         )
-        subprocess.run(
-            [args.ffmpeg, "-nostdin", "-v", "error", "-y", "-filter_complex", graph, "-f", "lavfi", "-i",
-             f"sine=440:d={seconds}", "-map", "[v]", "-map", "0:a", "-c:v", "libx264", "-preset", "veryfast", "-b:v", "8M",
-             "-g", "60", "-c:a", "aac", str(part)], check=True)
-        part.rename(path)
+        part = out.with_suffix(".part.mkv")
+        subprocess.run([args.ffmpeg, "-nostdin", "-v", "error", "-y", "-filter_complex", graph, "-map", "[v]", "-c:v", "libx264",
+                        "-threads", "2", "-preset", "veryfast", "-b:v", "8M", "-g", "60", str(part)], check=True)
+        part.rename(out)
+        return out
+
+    with concurrent.futures.ThreadPoolExecutor(max(1, len(os.sched_getaffinity(0)) // 2)) as pool:
+        pieces = list(pool.map(piece, range(math.ceil(seconds / PIECE))))
+    listing = path.with_suffix(".txt")
+    listing.write_text("".join(f"file '{p.resolve()}'\n" for p in pieces))
+    part = path.with_suffix(".part.mp4")
+    subprocess.run([args.ffmpeg, "-nostdin", "-v", "error", "-y", "-f", "concat", "-safe", "0", "-i", str(listing), "-f", "lavfi", "-i",
+                    f"sine=440:d={seconds}", "-map", "0:v", "-map", "1:a", "-c:v", "copy", "-c:a", "aac", str(part)], check=True)
+    part.rename(path)
+    for p in pieces + [listing]:
+        p.unlink()
     return path
 
 
 def ffmpeg_command(args, case, source, out, extra=()):
     encoder, options, gop, _ = CASES[case]
+    gop = args.gop or gop
     command = [args.ffmpeg, "-nostdin", "-v", "error", "-y", *extra, "-i", str(source), "-map", "0:v:0", "-map", "0:a?",
                "-c:a", "copy", "-c:v", encoder]
     for key, value in options.items():
@@ -83,6 +106,7 @@ def ffmpeg_command(args, case, source, out, extra=()):
 
 def frameloom_command(args, case, source, out, extra=()):
     encoder, options, gop, _ = CASES[case]
+    gop = args.gop or gop
     command = [str(args.frameloom), "transcode", str(source), "-o", str(out), "-y", "-q", "--encoder", encoder]
     names = {"preset": "--preset", "crf": "--crf", "qp": "--qp", "speed": "--preset", "cpu-used": "--preset"}
     for key, value in options.items():
@@ -105,64 +129,76 @@ def split_by_hand(args, case, source, seconds, parts):
 
 
 def speed(args):
+    """Pairs of runs. With --ffmpeg-seconds FFmpeg gets a shorter input, and frames per second are compared: it has no segments
+    to fill, so its speed doesn't depend on the length, and a long input costs it minutes."""
     rows = []
     for case in args.cases:
         seconds = args.seconds or CASES[case][3]
-        source = clip(args, seconds)
-        out = args.work / "out.mkv"
+        short = args.ffmpeg_seconds or seconds
+        source, theirs_source = clip(args, seconds), clip(args, short)
+        out = args.work / f"out-{os.getpid()}.mkv"
         extra = ["--segment", "2"] if case in ("rav1e", "aom", "vpx") else []
         pairs = []
-        for _ in range(args.pairs):
-            ours = run(frameloom_command(args, case, source, out, extra + args.extra))
-            size = out.stat().st_size
-            theirs = run(ffmpeg_command(args, case, source, out))
-            pairs.append({"frameloom": ours, "ffmpeg": theirs, "bytes": [size, out.stat().st_size]})
-            if args.budget and time.monotonic() - args.begun > args.budget:
+        for number in range(args.pairs):
+            begun = time.monotonic()
+            first = number % 2 == 0
+            ours = theirs = None
+            for turn in (first, not first):
+                if turn:
+                    ours = run(frameloom_command(args, case, source, out, extra + args.extra))
+                    size = out.stat().st_size / seconds
+                else:
+                    theirs = run(ffmpeg_command(args, case, theirs_source, out))
+                    their_size = out.stat().st_size / short
+            ratio = (ours["wall"] / seconds) / (theirs["wall"] / short)
+            pairs.append({"frameloom": ours, "ffmpeg": theirs, "wall_ratio": ratio, "bytes_per_second": [size, their_size]})
+            took = time.monotonic() - begun
+            if args.budget and time.monotonic() - args.begun + took > args.budget:
                 break
         hand = []
         for parts in args.hand:
-            hand.append({"parts": parts, "wall": split_by_hand(args, case, source, seconds, parts)})
-        ratio = statistics.median(p["frameloom"]["wall"] / p["ffmpeg"]["wall"] for p in pairs)
-        row = {"case": case, "seconds": seconds, "cores": len(os.sched_getaffinity(0)), "pairs": pairs, "hand": hand,
-               "wall_ratio_median": ratio}
+            hand.append({"parts": parts, "wall": split_by_hand(args, case, theirs_source, short, parts)})
+        ratio = statistics.median(p["wall_ratio"] for p in pairs)
+        row = {"case": case, "seconds": seconds, "ffmpeg_seconds": short, "cores": len(os.sched_getaffinity(0)),
+               "gop": args.gop or CASES[case][2], "extra": args.extra, "pairs": pairs, "hand": hand, "wall_ratio_median": ratio}
         rows.append(row)
         args.save("speed", rows)
-        med = lambda who, what: statistics.median(p[who][what] for p in pairs)
+        out.unlink()
+        def med(who, what, length):
+            return statistics.median(p[who][what] for p in pairs) / length
         by_hand = "  by hand " + " ".join(f"{h['parts']}:{h['wall']:.1f}" for h in hand) if hand else ""
-        print(f"{case:12} {len(pairs)} pairs  frameloom {med('frameloom', 'wall'):7.2f} s (cpu {med('frameloom', 'cpu'):7.1f})  "
-              f"ffmpeg {med('ffmpeg', 'wall'):7.2f} s (cpu {med('ffmpeg', 'cpu'):7.1f})  wall ratio {ratio:.3f} = {1 / ratio:.2f} x faster"
-              f"  bytes {pairs[0]['bytes'][0] / pairs[0]['bytes'][1]:.3f}{by_hand}", flush=True)
+        print(f"{case:14} {len(pairs)} pairs  s per s of input: frameloom {med('frameloom', 'wall', seconds):6.3f} (cpu "
+              f"{med('frameloom', 'cpu', seconds):6.2f})  ffmpeg {med('ffmpeg', 'wall', short):6.3f} (cpu {med('ffmpeg', 'cpu', short):6.2f})  "
+              f"ratio {ratio:.3f} ({min(p['wall_ratio'] for p in pairs):.3f}..{max(p['wall_ratio'] for p in pairs):.3f}) = {1 / ratio:.2f} x  "
+              f"bytes {pairs[0]['bytes_per_second'][0] / pairs[0]['bytes_per_second'][1]:.3f}{by_hand}", flush=True)
 
 
 def memory(args):
     rows = []
-    short, long = clip(args, 60), clip(args, 600)
-    for source in (short, long):
-        command = frameloom_command(args, "x264-medium", source, args.work / "out.mkv") + ["--preset", "ultrafast"] + args.extra
-        command = [c for i, c in enumerate(command) if not (c == "medium" or (c == "--preset" and command[i + 1] == "medium"))]
-        rows.append({"input": source.name, "peak_mib": peak_memory(command)})
+    for seconds in (60, 600):
+        source = clip(args, seconds)
+        command = frameloom_command(args, args.cases[0], source, args.work / "out.mkv") + args.extra
+        rows.append({"input": source.name, "seconds": seconds, "peak_mib": peak_memory(command)})
         print(f"{source.name}: {rows[-1]['peak_mib']:.0f} MiB", flush=True)
     ratio = rows[1]["peak_mib"] / rows[0]["peak_mib"]
     print(f"ten minutes / one minute: {ratio:.3f}")
-    args.save("memory", {"rows": rows, "ratio": ratio})
+    args.save("memory", {"case": args.cases[0], "rows": rows, "ratio": ratio})
 
 
-def bits_and_psnr(args, source, out):
-    """kbit/s of the video stream and its PSNR (luma weighted 6:1:1) and VMAF where the program has it."""
-    probe = lambda what: subprocess.run(
-        [args.ffprobe, "-v", "error", "-select_streams", "v:0", *what, str(out)], capture_output=True, text=True, check=True).stdout
-    size = sum(int(x) for x in probe(["-show_entries", "packet=size", "-of", "csv=p=0"]).replace(",", "").split())
-    duration = float(subprocess.run([args.ffprobe, "-v", "error", "-show_entries", "format=duration", "-of", "csv=p=0", str(source)],
-                                    capture_output=True, text=True, check=True).stdout)
-    filters = "[0:v]settb=AVTB,setpts=N[a];[1:v:0]settb=AVTB,setpts=N[b];[a][b]"
-    log = subprocess.run([args.quality_ffmpeg, "-nostdin", "-hide_banner", "-i", str(out), "-i", str(source), "-lavfi",
-                          filters + "psnr", "-f", "null", "-"], capture_output=True, text=True, check=True).stderr
-    psnr = float(log.rsplit("average:", 1)[1].split()[0])
-    vmaf = None
-    if args.vmaf:
-        log = subprocess.run([args.quality_ffmpeg, "-nostdin", "-hide_banner", "-i", str(out), "-i", str(source), "-lavfi",
-                              filters + f"libvmaf=n_threads={os.cpu_count()}", "-f", "null", "-"], capture_output=True, text=True, check=True).stderr
-        vmaf = float(log.rsplit("VMAF score:", 1)[1].split()[0])
+def bits_and_quality(args, source, out):
+    """kbit/s of the video stream and its PSNR (all planes together) and VMAF where the program has it."""
+    sizes = run_for_output([args.ffprobe, "-v", "error", "-select_streams", "v:0", "-show_entries", "packet=size", "-of", "csv=p=0", str(out)])
+    size = sum(int(x) for x in sizes.replace(",", " ").split())
+    duration = float(run_for_output([args.ffprobe, "-v", "error", "-show_entries", "format=duration", "-of", "csv=p=0", str(source)]))
+    filters = "[0:v:0]settb=AVTB,setpts=N[a];[1:v:0]settb=AVTB,setpts=N[b];[a][b]"
+
+    def measure(filter):
+        command = [args.quality_ffmpeg, "-nostdin", "-hide_banner", "-i", str(out), "-i", str(source), "-fps_mode", "passthrough", "-lavfi",
+                   filters + filter, "-f", "null", "-"]
+        return subprocess.run(command, capture_output=True, text=True, check=True).stderr
+
+    psnr = float(measure("psnr").rsplit("average:", 1)[1].split()[0])
+    vmaf = float(measure(f"libvmaf=n_threads={args.jobs}").rsplit("VMAF score:", 1)[1].split()[0]) if args.vmaf else None
     return {"kbps": size * 8 / duration / 1000, "psnr": psnr, "vmaf": vmaf}
 
 
@@ -186,44 +222,65 @@ def bd_rate(reference, other, metric):
     return (math.exp((area(fit(other)) - area(fit(reference))) / (high - low)) - 1) * 100
 
 
+def rate_row(args, case, source):
+    """One clip: four rates of each way of encoding it, and the differences."""
+    encoder, options, gop, _ = CASES[case]
+    points = {"frameloom": [], "same_keys": [], "own_keys": []}
+    base = float(options["crf"])
+    out = args.work / f"rate-{case}-{source.stem}.mkv"
+    # FFmpeg is given the first video stream; a file may have a larger one.
+    first = run_for_output([args.ffprobe, "-v", "error", "-select_streams", "v:0", "-show_entries", "stream=index", "-of", "csv=p=0", str(source)])
+    ours = args.extra + ["--streams", first.split()[0].strip(",")]
+    seams = []
+    for crf in (base - 5, base - 1, base + 3, base + 7):
+        name = f"{case} at {crf:g}"
+        CASES[name] = (encoder, {**options, "crf": f"{crf:g}"}, None, 0)
+        dry = run_for_output(frameloom_command(args, name, source, out, ours + ["--dry-run", "--json"]))
+        plan = next(o for o in map(json.loads, dry.splitlines()) if o["type"] == "plan")
+        num, den = map(int, plan["time_base"].split("/"))
+        seams = [s["start"] * num / den for s in plan["segments"] if s["start"] is not None]
+        # What FFmpeg takes by itself: 250 frames, or the library's own choice. Ours is in the plan.
+        key_interval = ["-g", str(plan["gop"])]
+        run(frameloom_command(args, name, source, out, ours))
+        points["frameloom"].append(bits_and_quality(args, source, out))
+        command = ffmpeg_command(args, name, source, out, ["-copyts"])
+        keys = list(key_interval)
+        if seams:
+            # A time is met by the first frame that isn't before it: half a millisecond early is safe.
+            keys += ["-force_key_frames", ",".join(f"{s - 0.0005:.6f}" for s in seams)]
+            if encoder in ("libx264", "libx265"):
+                keys += ["-forced-idr", "1"]
+        run(command[:-1] + ["-fps_mode", "passthrough"] + keys + [command[-1]])
+        points["same_keys"].append(bits_and_quality(args, source, out))
+        run(command[:-1] + ["-fps_mode", "passthrough", command[-1]])
+        points["own_keys"].append(bits_and_quality(args, source, out))
+        out.unlink()
+    row = {"case": case, "file": source.name, "segments": len(seams) + 1, "extra": args.extra, "points": points}
+    for metric in ["psnr"] + (["vmaf"] if args.vmaf else []):
+        for other in ("same_keys", "own_keys"):
+            row[f"bd_{metric}_{other}"] = bd_rate(points[other], points["frameloom"], metric)
+    return row
+
+
+def run_for_output(command):
+    return subprocess.run(command, capture_output=True, text=True, check=True).stdout
+
+
 def rate(args):
-    """Against FFmpeg in one process with keys forced where our seams are, and against the encoder's own keys."""
+    """Against FFmpeg in one process with keys forced where our seams are, and against FFmpeg left to itself."""
     rows = []
-    files = [Path(f) for f in args.files] or sorted((ROOT / "../shared/media").glob("*.mp4"))
-    for case in args.cases:
-        encoder, options, gop, _ = CASES[case]
-        for source in files:
-            points = {"frameloom": [], "same_keys": [], "own_keys": []}
-            base = float(options["crf"])
-            for crf in (base - 5, base - 1, base + 3, base + 7):
-                variant = {**options, "crf": f"{crf:g}"}
-                CASES["_"] = (encoder, variant, gop, 0)
-                out = args.work / "rate.mkv"
-                plan = subprocess.run(frameloom_command(args, "_", source, out, args.extra + ["--dry-run", "--json"]),
-                                      capture_output=True, text=True, check=True).stdout
-                plan = next(json.loads(l) for l in plan.splitlines() if json.loads(l)["type"] == "plan")
-                num, den = map(int, plan["time_base"].split("/"))
-                seams = [s["start"] * num / den for s in plan["segments"] if s["start"] is not None]
-                run(frameloom_command(args, "_", source, out, args.extra))
-                points["frameloom"].append(bits_and_psnr(args, source, out))
-                command = ffmpeg_command(args, "_", source, out)
-                if seams:
-                    keys = ["-force_key_frames", ",".join(f"{s:.6f}" for s in seams)]
-                    if encoder in ("libx264", "libx265"):
-                        keys += ["-forced-idr", "1"]
-                    run(command[:-1] + keys + [command[-1]])
-                else:
-                    run(command)
-                points["same_keys"].append(bits_and_psnr(args, source, out))
-                run(command)
-                points["own_keys"].append(bits_and_psnr(args, source, out))
-            row = {"case": case, "file": source.name, "segments": len(seams) + 1, "points": points}
-            for metric in ["psnr"] + (["vmaf"] if args.vmaf else []):
-                for other in ("same_keys", "own_keys"):
-                    row[f"bd_{metric}_{other}"] = bd_rate(points[other], points["frameloom"], metric)
+    files = [Path(f) for f in args.files] + ([clip(args, args.synthetic, "640x360")] if args.synthetic else [])
+    work = [(case, source) for case in args.cases for source in files]
+    with concurrent.futures.ThreadPoolExecutor(args.jobs) as pool:
+        for row in pool.map(lambda w: rate_row(args, *w), work):
             rows.append(row)
             args.save("rate", rows)
-            print(case, source.name, f"{row['segments']} segments", {k: round(v, 2) for k, v in row.items() if k.startswith("bd_")}, flush=True)
+            print(f"{row['case']:12} {row['file']:28} {row['segments']:3} segments ",
+                  {k[3:]: round(v, 2) for k, v in row.items() if k.startswith("bd_")}, flush=True)
+    for case in args.cases:
+        of_case = [r for r in rows if r["case"] == case]
+        means = {k[3:]: round(statistics.mean(r[k] for r in of_case), 2) for k in of_case[0] if k.startswith("bd_")}
+        print(f"{case:12} mean of {len(of_case)} clips", means)
 
 
 def main():
@@ -233,6 +290,12 @@ def main():
     parser.add_argument("--cases", default="x264-medium,x265-medium,svtav1-8", type=lambda t: t.split(","))
     parser.add_argument("--pairs", type=int, default=5)
     parser.add_argument("--seconds", type=int, help="length of the input; otherwise the case's own")
+    parser.add_argument("--ffmpeg-seconds", type=int, help="length of FFmpeg's input, if another")
+    parser.add_argument("--gop", type=int, help="key interval in frames; otherwise the case's own")
+    parser.add_argument("--cpus", help="run on these processors only, 0-15 for instance")
+    parser.add_argument("--jobs", type=int, default=1, help="rate: clips at once")
+    parser.add_argument("--synthetic", type=int, default=0, help="rate: also a synthetic clip of so many seconds")
+    parser.add_argument("--name", help="name of the results' file")
     parser.add_argument("--hand", default=[], type=lambda t: [int(x) for x in t.split(",")], help="also FFmpeg by hand in so many parts")
     parser.add_argument("--budget", type=float, default=0, help="begin no further pair after so many seconds")
     parser.add_argument("--frameloom", default=ROOT / "target/release/frameloom")
@@ -244,8 +307,11 @@ def main():
     parser.add_argument("--out", type=Path)
     parser.add_argument("--work", type=Path, default=ROOT / "bench/work")
     parser.add_argument("--extra", default=[], type=lambda t: t.split(), help="further options for frameloom")
-    args = parser.parse_args()
+    args = parser.parse_intermixed_args()
     args.begun = time.monotonic()
+    if args.cpus:
+        first, _, last = args.cpus.partition("-")
+        os.sched_setaffinity(0, range(int(first), int(last or first) + 1))
     args.quality_ffmpeg = args.quality_ffmpeg or args.ffmpeg
     args.work.mkdir(parents=True, exist_ok=True)
     out = args.out or ROOT / "bench/runs" / f"{datetime.date.today()}-{args.label}"
@@ -255,7 +321,7 @@ def main():
              "cores": len(os.sched_getaffinity(0)), "machine": platform.machine(), "arguments": sys.argv[1:]}
 
     def save(name, rows):
-        path = out / f"{name}-{facts['cores']}cores.json"
+        path = out / f"{args.name or name}-{facts['cores']}cores.json"
         path.write_text(json.dumps({"facts": facts, "rows": rows}, indent=1) + "\n")
 
     args.save = save

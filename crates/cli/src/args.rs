@@ -92,6 +92,9 @@ pub struct TranscodeArgs {
     /// Pixel format; otherwise the source's, where the encoder takes it.
     #[arg(long, value_name = "FORMAT", help_heading = "Video")]
     pub pix_fmt: Option<String>,
+    /// Size of the pictures: 1280x720, or -2x720 to keep the shape with an even width.
+    #[arg(long, value_name = "WxH", allow_hyphen_values = true, help_heading = "Video")]
+    pub size: Option<frameloom::plan::size::Size>,
     /// Longest distance of key frames, in frames.
     #[arg(long, value_name = "FRAMES", value_parser = clap::value_parser!(u32).range(1..), help_heading = "Video")]
     pub gop: Option<u32>,

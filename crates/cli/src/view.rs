@@ -1,5 +1,6 @@
 //! What a running job looks like: bars on a terminal, a line now and then elsewhere, objects with `--json`.
 
+use crate::commands::transcode::count;
 use crate::printer::{Printer, plain, say};
 use frameloom::progress::{Event, Progress, Stage};
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
@@ -53,11 +54,13 @@ impl View {
                     }));
                 }
                 let parts =
-                    segments.map_or("segments decided on the way".to_owned(), |n| format!("{n} segments"));
+                    segments.map_or("segments decided on the way".to_owned(), |n| count(n.into(), "segment"));
                 let feed = format!("{feed:?}").to_lowercase();
                 let again =
                     if *resumed > 0 { format!(", {resumed} of them already done") } else { String::new() };
-                self.say(&format!("{parts}{again}; {workers} workers of {threads} threads, {feed} feed"));
+                let workers = count(*workers as u64, "worker");
+                let threads = count((*threads).into(), "thread");
+                self.say(&format!("{parts}{again}; {workers} of {threads}, {feed} feed"));
                 self.start(progress.clone());
             }
             Event::Segment { worker, seconds, result } => {
@@ -210,8 +213,12 @@ fn tell(printer: Printer, progress: &Progress, ended: &AtomicBool) {
         } else {
             let eta = f.eta.map_or("?".into(), clock);
             printer.line(&format!(
-                "{}/{} frames, {:.1} fps, ETA {eta}, {segments} segments done, {:.1} MiB written",
-                f.done, f.total, f.fps, f.megabytes
+                "{}/{} frames, {:.1} fps, ETA {eta}, {} done, {:.1} MiB written",
+                f.done,
+                f.total,
+                f.fps,
+                count(segments.into(), "segment"),
+                f.megabytes
             ));
         }
     }

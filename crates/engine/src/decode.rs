@@ -68,7 +68,7 @@ pub struct LinearDecoder {
 impl LinearDecoder {
     /// For the stream of `task`.
     pub fn new(task: &SegmentTask, threads: u32) -> Result<Self> {
-        let settings = DecoderSettings { threads, slices_only: false };
+        let settings = DecoderSettings { threads };
         let decoder = Decoder::open(&task.params, task.time_base, settings).map_err(|e| {
             let error = Error::media(ErrorKind::Input, &e);
             match e.code {

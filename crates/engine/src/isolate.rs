@@ -1,9 +1,11 @@
 //! A segment in a process of its own: a library that hangs or crashes costs a try, not the job.
 //!
 //! The parent writes a [`SegmentTask`] as one line of JSON to the child's standard input; the child answers with lines of JSON on its standard
-//! output: [`Reply::Progress`] while it works, then [`Reply::Done`] or [`Reply::Failed`].
+//! output: [`Reply::Progress`] while it works, then [`Reply::Times`] and [`Reply::Done`] or [`Reply::Failed`].
 
+use crate::cancel::Cancel;
 use crate::error::{Error, ErrorKind, Result};
+use crate::metrics::{Metrics, Times};
 use crate::task::{SegmentResult, SegmentTask};
 use crate::trace::Trace;
 use crate::worker::{Observer, run_segment};
@@ -20,6 +22,8 @@ use std::time::{Duration, Instant};
 pub enum Reply {
     /// So many more frames are encoded.
     Progress(u32),
+    /// What the stages spent their time on.
+    Times(Times),
     /// The segment is finished.
     Done(Box<SegmentResult>),
     /// It failed.
@@ -31,6 +35,7 @@ pub fn run(
     command: &[String],
     task: &SegmentTask,
     progress: &dyn Fn(u32),
+    metrics: &Metrics,
     stall: Duration,
     stop: &Arc<AtomicBool>,
 ) -> Result<SegmentResult> {
@@ -78,6 +83,7 @@ pub fn run(
                     .map_err(|e| failed("a worker process answered something else than JSON", &e))?;
                 match reply {
                     Reply::Progress(frames) => progress(frames),
+                    Reply::Times(times) => metrics.add(&times),
                     Reply::Done(result) => return Ok(*result),
                     Reply::Failed(error) => return Err(*error),
                 }
@@ -137,8 +143,12 @@ pub fn serve(input: &mut dyn BufRead, output: &mut (dyn Write + Send)) -> Result
     };
     let trace = Trace::disabled();
     let tracks = [trace.track("decode"), trace.track("encode")];
-    let observer = Observer { progress: &progress, trace: &trace, tracks };
-    let reply = match run_segment(&task, &observer, &stop) {
+    let metrics = Metrics::default();
+    let observer =
+        Observer { progress: &progress, trace: &trace, tracks, name: "worker process", metrics: &metrics };
+    let outcome = run_segment(&task, &observer, &Cancel::new(), &stop);
+    say(&Reply::Times(metrics.times())).map_err(|e| broken(&e))?;
+    let reply = match outcome {
         Ok(result) => Reply::Done(Box::new(result)),
         Err(error) => Reply::Failed(Box::new(error)),
     };

@@ -1,5 +1,6 @@
 //! What a transcoding job is asked to do, as values that can be stored, hashed and sent.
 
+use crate::plan::size::Size;
 use frameloom_media::InputOptions;
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
@@ -78,6 +79,8 @@ pub struct VideoOptions {
     pub tune: Option<String>,
     /// Pixel format; `None`: the source's, where the encoder takes it.
     pub pixel_format: Option<String>,
+    /// Size of the pictures; `None`: the source's.
+    pub size: Option<Size>,
     /// Highest number of frames between key frames.
     pub gop: Option<u32>,
     /// Key frames at exact multiples of the interval only.

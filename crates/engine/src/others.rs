@@ -36,7 +36,7 @@ pub enum OtherSource {
     /// The input, opened a second time.
     Container(Box<Input>),
     /// A pipe's packets, put aside by whoever reads it.
-    Spool(OtherReader),
+    Spool(Box<OtherReader>),
     /// There are none.
     Nothing,
 }

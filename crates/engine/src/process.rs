@@ -13,6 +13,8 @@ pub trait Process {
 /// Converts size and pixel format where a frame differs from what the encoder wants.
 pub struct Conform {
     wanted: Picture,
+    /// Size that the source's description promises.
+    promised: (u32, u32),
     converter: Option<Converter>,
     source: Option<Picture>,
     changes: Vec<(i64, String)>,
@@ -28,7 +30,8 @@ impl Conform {
             pixel_format: settings.pixel_format.clone(),
             full_range: allocation.full_range,
         };
-        Self { wanted, converter: None, source: None, changes: Vec::new() }
+        let promised = allocation.source_size;
+        Self { wanted, promised, converter: None, source: None, changes: Vec::new() }
     }
 
     /// Times at which the source's pictures changed within the segment, or differ in size from what was planned.
@@ -44,8 +47,8 @@ impl Conform {
             Some(before) if before != *picture => {
                 self.changes.push((at, format!("{} becomes {}", text(&before), text(picture))));
             }
-            None if (picture.width, picture.height) != (self.wanted.width, self.wanted.height) => {
-                let planned = format!("{}x{}", self.wanted.width, self.wanted.height);
+            None if (picture.width, picture.height) != self.promised => {
+                let planned = format!("{}x{}", self.promised.0, self.promised.1);
                 self.changes.push((at, format!("{} instead of {planned}", text(picture))));
             }
             _ => {}

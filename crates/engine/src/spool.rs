@@ -2,7 +2,9 @@
 
 use crate::cancel::Cancel;
 use crate::error::{Error, ErrorKind, Result};
+use crate::queue::Weight;
 use crate::segment_file::{SegmentReader, SegmentWriter, StoredPacket};
+use crate::trace::Trace;
 use crate::worker::write_error;
 use crossbeam_channel::{Receiver, Sender};
 use frameloom_media::{Packet, SideData};
@@ -33,46 +35,70 @@ pub fn restore(stored: StoredPacket) -> Result<Packet> {
 /// The video packets of a pipe, in files that end where segments are decided, so that a segment can be decoded (again) by itself.
 pub struct VideoSpool {
     folder: PathBuf,
-    open: Option<(u64, PathBuf, SegmentWriter)>,
-    chunks: Vec<(u64, PathBuf)>,
+    open: Option<(Chunk, SegmentWriter)>,
+    chunks: Vec<Chunk>,
+    trace: Trace,
+}
+
+struct Chunk {
+    /// Number of its first packet.
+    first: u64,
+    path: PathBuf,
+    packets: u64,
+    bytes: u64,
 }
 
 impl VideoSpool {
     /// Files go into `folder`, which must exist.
-    pub fn new(folder: &Path) -> Self {
-        Self { folder: folder.to_owned(), open: None, chunks: Vec::new() }
+    pub fn new(folder: &Path, trace: &Trace) -> Self {
+        Self { folder: folder.to_owned(), open: None, chunks: Vec::new(), trace: trace.clone() }
     }
 
     /// Puts a packet aside; `number` counts the video packets.
     pub fn push(&mut self, number: u64, packet: &Packet) -> Result<()> {
-        let writer = match &mut self.open {
-            Some((_, _, writer)) => writer,
+        let (chunk, writer) = match &mut self.open {
+            Some(open) => open,
             none => {
                 let path = self.folder.join(format!("video-{number:010}.spool"));
                 let writer = SegmentWriter::create(&path, &()).map_err(|e| write_error(&e))?;
-                &mut none.insert((number, path, writer)).2
+                none.insert((Chunk { first: number, path, packets: 0, bytes: 0 }, writer))
             }
         };
-        writer.write(&store(packet)).map_err(|e| write_error(&e))
+        let stored = store(packet);
+        chunk.packets += 1;
+        chunk.bytes += stored.data.len() as u64;
+        writer.write(&stored).map_err(|e| write_error(&e))?;
+        self.draw();
+        Ok(())
     }
 
     /// Makes everything so far readable and returns it.
     pub fn chunks(&mut self) -> Result<Vec<(u64, PathBuf)>> {
-        if let Some((number, path, writer)) = self.open.take() {
+        if let Some((chunk, writer)) = self.open.take() {
             writer.finish_unsynced(&()).map_err(|e| write_error(&e))?;
-            self.chunks.push((number, path));
+            self.chunks.push(chunk);
         }
-        Ok(self.chunks.clone())
+        Ok(self.chunks.iter().map(|c| (c.first, c.path.clone())).collect())
     }
 
     /// Removes files with packets before number `needed` only.
     pub fn release(&mut self, needed: u64) {
-        while self.chunks.len() > 1 && self.chunks[1].0 <= needed {
-            let (_, path) = self.chunks.remove(0);
+        while self.chunks.len() > 1 && self.chunks[1].first <= needed {
+            let Chunk { path, .. } = self.chunks.remove(0);
             if let Err(e) = std::fs::remove_file(&path) {
                 tracing::warn!("{}: can't be removed: {e}", path.display());
             }
         }
+        self.draw();
+    }
+
+    fn draw(&self) {
+        if !self.trace.is_enabled() {
+            return;
+        }
+        let chunks = || self.chunks.iter().chain(self.open.as_ref().map(|(chunk, _)| chunk));
+        self.trace.counter("video put aside (items)", &[("items", chunks().map(|c| c.packets).sum())]);
+        self.trace.counter("video put aside (bytes)", &[("bytes", chunks().map(|c| c.bytes).sum())]);
     }
 }
 
@@ -86,11 +112,31 @@ enum Batch {
     File(PathBuf),
 }
 
+/// What is on the way.
+#[derive(Default)]
+struct Waiting {
+    packets: AtomicUsize,
+    /// Bytes.
+    in_memory: AtomicUsize,
+    /// Bytes.
+    on_disk: AtomicUsize,
+}
+
+impl Waiting {
+    fn draw(&self, trace: &Trace) {
+        let now = |count: &AtomicUsize| count.load(Ordering::Relaxed) as u64;
+        trace.counter("other streams (items)", &[("items", now(&self.packets))]);
+        trace.counter("other streams in memory (bytes)", &[("bytes", now(&self.in_memory))]);
+        trace.counter("other streams on the disk (bytes)", &[("bytes", now(&self.on_disk))]);
+    }
+}
+
 /// The packets of the other streams on their way from a pipe to the muxer: an unlimited queue in limited memory.
 pub struct OtherWriter {
     folder: PathBuf,
     send: Sender<Batch>,
-    in_memory: Arc<AtomicUsize>,
+    waiting: Arc<Waiting>,
+    trace: Trace,
     pending: Vec<StoredPacket>,
     pending_bytes: usize,
     files: u64,
@@ -99,25 +145,27 @@ pub struct OtherWriter {
 /// The reading end.
 pub struct OtherReader {
     receive: Receiver<Batch>,
-    in_memory: Arc<AtomicUsize>,
+    waiting: Arc<Waiting>,
+    trace: Trace,
     open: Option<SegmentReader>,
     cancel: Cancel,
 }
 
 /// Both ends; files go into `folder`.
-pub fn others(folder: &Path, cancel: &Cancel) -> (OtherWriter, OtherReader) {
+pub fn others(folder: &Path, cancel: &Cancel, trace: &Trace) -> (OtherWriter, OtherReader) {
     let (send, receive) = crossbeam_channel::unbounded();
-    let in_memory = Arc::new(AtomicUsize::new(0));
+    let waiting = Arc::new(Waiting::default());
     (
         OtherWriter {
             folder: folder.to_owned(),
             send,
-            in_memory: in_memory.clone(),
+            waiting: waiting.clone(),
+            trace: trace.clone(),
             pending: Vec::new(),
             pending_bytes: 0,
             files: 0,
         },
-        OtherReader { receive, in_memory, open: None, cancel: cancel.clone() },
+        OtherReader { receive, waiting, trace: trace.clone(), open: None, cancel: cancel.clone() },
     )
 }
 
@@ -125,15 +173,22 @@ impl OtherWriter {
     /// Takes a packet. A reader that has gone is no error here: it has its own.
     pub fn push(&mut self, packet: &Packet) -> Result<()> {
         let stored = store(packet);
-        let bytes = stored.data.len() + size_of::<StoredPacket>();
-        if self.pending.is_empty() && self.in_memory.load(Ordering::Relaxed) + bytes <= IN_MEMORY {
-            self.in_memory.fetch_add(bytes, Ordering::Relaxed);
+        let bytes = stored.weight();
+        let waiting = &self.waiting;
+        waiting.packets.fetch_add(1, Ordering::Relaxed);
+        let fits = waiting.in_memory.load(Ordering::Relaxed) + bytes <= IN_MEMORY;
+        waiting.in_memory.fetch_add(bytes, Ordering::Relaxed);
+        if self.pending.is_empty() && fits {
             let _ = self.send.send(Batch::One(Box::new(stored)));
-            return Ok(());
+        } else {
+            self.pending_bytes += bytes;
+            self.pending.push(stored);
+            if self.pending_bytes >= IN_FILE {
+                self.flush()?;
+            }
         }
-        self.pending_bytes += bytes;
-        self.pending.push(stored);
-        if self.pending_bytes >= IN_FILE { self.flush() } else { Ok(()) }
+        self.waiting.draw(&self.trace);
+        Ok(())
     }
 
     /// Hands over what is held back.
@@ -147,7 +202,9 @@ impl OtherWriter {
         for packet in self.pending.drain(..) {
             writer.write(&packet).map_err(|e| write_error(&e))?;
         }
-        self.pending_bytes = 0;
+        let bytes = std::mem::take(&mut self.pending_bytes);
+        self.waiting.in_memory.fetch_sub(bytes, Ordering::Relaxed);
+        self.waiting.on_disk.fetch_add(bytes, Ordering::Relaxed);
         writer.finish_unsynced(&()).map_err(|e| write_error(&e))?;
         let _ = self.send.send(Batch::File(path));
         Ok(())
@@ -161,8 +218,7 @@ impl OtherReader {
             if let Some(reader) = &mut self.open {
                 let next = reader.next_packet().map_err(|e| Error::new(ErrorKind::Journal, e.to_string()))?;
                 if let Some(stored) = next {
-                    let stream = stored.stream as usize;
-                    return Ok(Some((stream, restore(stored)?)));
+                    return self.hand_out(stored, |w| &w.on_disk);
                 }
                 let path = reader.path().to_owned();
                 self.open = None;
@@ -181,13 +237,20 @@ impl OtherReader {
                         .map_err(|e| Error::new(ErrorKind::Journal, e.to_string()))?;
                     self.open = Some(reader);
                 }
-                Ok(Batch::One(stored)) => {
-                    let bytes = stored.data.len() + size_of::<StoredPacket>();
-                    self.in_memory.fetch_sub(bytes, Ordering::Relaxed);
-                    let stream = stored.stream as usize;
-                    return Ok(Some((stream, restore(*stored)?)));
-                }
+                Ok(Batch::One(stored)) => return self.hand_out(*stored, |w| &w.in_memory),
             }
         }
+    }
+
+    fn hand_out(
+        &self,
+        stored: StoredPacket,
+        from: fn(&Waiting) -> &AtomicUsize,
+    ) -> Result<Option<(usize, Packet)>> {
+        from(&self.waiting).fetch_sub(stored.weight(), Ordering::Relaxed);
+        self.waiting.packets.fetch_sub(1, Ordering::Relaxed);
+        self.waiting.draw(&self.trace);
+        let stream = stored.stream as usize;
+        restore(stored).map(|packet| Some((stream, packet)))
     }
 }

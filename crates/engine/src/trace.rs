@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 use serde::Serialize;
 use serde_json::{Map, Value};
 
-use crate::queue::Monitor;
+use crate::queue::Receiver;
 
 const BUFFER: usize = 64 << 10;
 
@@ -31,57 +31,6 @@ pub enum TraceError {
         /// The cause.
         source: io::Error,
     },
-}
-
-/// A value shown beside an event.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub enum Arg<'a> {
-    /// A whole number.
-    Int(i64),
-    /// Any number.
-    Float(f64),
-    /// A text.
-    Text(&'a str),
-}
-
-impl From<Arg<'_>> for Value {
-    fn from(arg: Arg<'_>) -> Self {
-        match arg {
-            Arg::Int(number) => number.into(),
-            Arg::Float(number) => number.into(),
-            Arg::Text(text) => text.into(),
-        }
-    }
-}
-
-impl From<i64> for Arg<'_> {
-    fn from(number: i64) -> Self {
-        Self::Int(number)
-    }
-}
-
-impl From<u32> for Arg<'_> {
-    fn from(number: u32) -> Self {
-        Self::Int(number.into())
-    }
-}
-
-impl From<usize> for Arg<'_> {
-    fn from(number: usize) -> Self {
-        Self::Int(i64::try_from(number).unwrap_or(i64::MAX))
-    }
-}
-
-impl From<f64> for Arg<'_> {
-    fn from(number: f64) -> Self {
-        Self::Float(number)
-    }
-}
-
-impl<'a> From<&'a str> for Arg<'a> {
-    fn from(text: &'a str) -> Self {
-        Self::Text(text)
-    }
 }
 
 /// One line of the timeline, for example a worker's stage.
@@ -121,9 +70,6 @@ struct Event<'a> {
     ts: f64,
     #[serde(skip_serializing_if = "Option::is_none")]
     dur: Option<f64>,
-    /// The extent of an instant event: its thread.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    s: Option<&'static str>,
     args: &'a Map<String, Value>,
 }
 
@@ -155,13 +101,13 @@ impl Trace {
     pub fn track(&self, name: &str) -> TrackId {
         let Some(inner) = &self.inner else { return TrackId(0) };
         let id = inner.next_track.fetch_add(1, Ordering::Relaxed);
-        inner.event("M", "thread_name", TrackId(id), None, &args(&[("name", name.into())]));
-        inner.event("M", "thread_sort_index", TrackId(id), None, &args(&[("sort_index", id.into())]));
+        inner.event("M", "thread_name", TrackId(id), None, &args(&[("name", name)]));
+        inner.event("M", "thread_sort_index", TrackId(id), None, &args(&[("sort_index", id)]));
         TrackId(id)
     }
 
     /// Begins a stretch of work that ends when the returned value is dropped.
-    pub fn span(&self, track: TrackId, name: &'static str, with: &[(&str, Arg<'_>)]) -> Span {
+    pub fn span(&self, track: TrackId, name: &'static str, with: &[(&str, i64)]) -> Span {
         Span(self.inner.as_ref().map(|inner| SpanInner {
             trace: Arc::clone(inner),
             track,
@@ -174,31 +120,22 @@ impl Trace {
     /// Draws a chart named `name` through these values, from now on.
     pub fn counter(&self, name: &str, values: &[(&str, u64)]) {
         if let Some(inner) = &self.inner {
-            let values = values.iter().map(|&(series, value)| (series.to_owned(), value.into())).collect();
-            inner.event("C", name, TrackId(0), None, &values);
+            inner.event("C", name, TrackId(0), None, &args(values));
         }
     }
 
-    /// Marks a moment.
-    pub fn instant(&self, track: TrackId, name: &str, with: &[(&str, Arg<'_>)]) {
-        if let Some(inner) = &self.inner {
-            inner.event("i", name, track, None, &args(with));
-        }
-    }
-
-    /// Draws the depth of a queue, in items and bytes. It takes the queue's hook; false if that is taken already.
-    pub fn watch_queue(&self, queue: &Monitor) -> bool {
+    /// Draws the depth of a queue, in items and bytes, from now on. It takes the queue's hook.
+    pub fn watch_queue<T>(&self, name: &str, queue: &Receiver<T>) {
         if !self.is_enabled() {
-            return true;
+            return;
         }
         let trace = self.clone();
-        let (items_chart, bytes_chart) =
-            (format!("{} (items)", queue.name()), format!("{} (bytes)", queue.name()));
+        let (items_chart, bytes_chart) = (format!("{name} (items)"), format!("{name} (bytes)"));
         queue.on_depth(move |items, bytes| {
             // Two charts: in one, the bytes would hide the items.
             trace.counter(&items_chart, &[("items", items as u64)]);
             trace.counter(&bytes_chart, &[("bytes", bytes as u64)]);
-        })
+        });
     }
 
     /// Completes the file and says whether all of it could be written. What is traced after that is dropped.
@@ -229,7 +166,6 @@ impl Inner {
             tid: track.0,
             ts: micros(at.saturating_duration_since(self.begun)),
             dur: span.map(|(_, duration)| micros(duration)),
-            s: (ph == "i").then_some("t"),
             args,
         };
         let mut line = b",\n".to_vec();
@@ -275,15 +211,6 @@ struct SpanInner {
     args: Map<String, Value>,
 }
 
-impl Span {
-    /// Adds a value that was not known at the beginning.
-    pub fn arg<'a>(&mut self, name: &str, value: impl Into<Arg<'a>>) {
-        if let Some(span) = &mut self.0 {
-            span.args.insert(name.to_owned(), value.into().into());
-        }
-    }
-}
-
 impl Drop for Span {
     fn drop(&mut self) {
         if let Some(span) = &self.0 {
@@ -293,7 +220,7 @@ impl Drop for Span {
     }
 }
 
-fn args(given: &[(&str, Arg<'_>)]) -> Map<String, Value> {
+fn args<V: Copy + Into<Value>>(given: &[(&str, V)]) -> Map<String, Value> {
     given.iter().map(|&(name, value)| (name.to_owned(), value.into())).collect()
 }
 
@@ -310,7 +237,7 @@ fn error<'a>(path: &'a Path, action: &'static str) -> impl FnOnce(io::Error) -> 
 mod tests {
     use super::*;
     use crate::cancel::Cancel;
-    use crate::queue::{Limits, bounded};
+    use crate::queue::{Limits, Weight, bounded};
     use std::fs;
     use std::thread;
     use tempfile::TempDir;
@@ -340,11 +267,9 @@ mod tests {
         let (_dir, path, trace) = new();
         let track = trace.track("worker 0: decode \"x\"\n");
         assert_ne!(track, trace.track("worker 1"));
-        let mut span = trace.span(track, "decode", &[("segment", 3u32.into()), ("file", "ä\".mp4".into())]);
+        let span = trace.span(track, "decode", &[("segment", 3), ("pts", -5)]);
         thread::sleep(Duration::from_millis(5));
-        span.arg("frames", 24usize);
         drop(span);
-        trace.instant(track, "seam", &[("pts", (-5i64).into()), ("seconds", 0.5.into())]);
         trace.counter("queue", &[("items", 2), ("bytes", 1 << 40)]);
         trace.finish().unwrap();
 
@@ -355,12 +280,9 @@ mod tests {
         assert_eq!(by("M", "thread_name")["args"]["name"], "worker 0: decode \"x\"\n");
         assert_eq!(by("M", "thread_sort_index")["args"]["sort_index"], 1);
         let span = by("X", "decode");
-        assert_eq!(span["args"], serde_json::json!({"segment": 3, "file": "ä\".mp4", "frames": 24}));
+        assert_eq!(span["args"], serde_json::json!({"segment": 3, "pts": -5}));
         assert!(span["dur"].as_f64().unwrap() >= 5000.0 && span["ts"].as_f64().unwrap() >= 0.0);
         assert_eq!(span["tid"], by("M", "thread_name")["tid"]);
-        let instant = by("i", "seam");
-        assert_eq!((&instant["s"], &instant["args"]["pts"]), (&"t".into(), &(-5).into()));
-        assert!(instant["ts"].as_f64() >= span["ts"].as_f64());
         assert_eq!(by("C", "queue")["args"]["bytes"], 1u64 << 40);
     }
 
@@ -372,7 +294,7 @@ mod tests {
                 let trace = trace.clone();
                 scope.spawn(move || {
                     let track = trace.track(&format!("worker {worker}"));
-                    (0..500usize).for_each(|n| drop(trace.span(track, "work", &[("n", n.into())])));
+                    (0..500).for_each(|n| drop(trace.span(track, "work", &[("n", n)])));
                 });
             }
         });
@@ -395,10 +317,15 @@ mod tests {
     #[test]
     fn a_queue_draws_its_depth() {
         let (_dir, path, trace) = new();
-        let (tx, rx) = bounded("frames", Limits { items: 2, bytes: 100 }, &Cancel::new());
-        assert!(trace.watch_queue(&tx.monitor()));
-        assert!(!trace.watch_queue(&tx.monitor()));
-        tx.send(vec![0; 30]).unwrap();
+        struct Heavy;
+        impl Weight for Heavy {
+            fn weight(&self) -> usize {
+                30
+            }
+        }
+        let (tx, rx) = bounded(Limits { items: 2, bytes: 100 }, &Cancel::new());
+        tx.send(Heavy).unwrap();
+        trace.watch_queue("frames", &rx);
         rx.recv().unwrap();
         trace.finish().unwrap();
         let events = events(&path);
@@ -410,11 +337,8 @@ mod tests {
     fn a_disabled_trace_does_nothing() {
         let trace = Trace::disabled();
         let track = trace.track("x");
-        let mut span = trace.span(track, "decode", &[]);
-        span.arg("n", 1u32);
+        drop(trace.span(track, "decode", &[]));
         trace.counter("q", &[("n", 1)]);
-        trace.instant(track, "i", &[]);
-        assert!(!trace.is_enabled());
         trace.finish().unwrap();
     }
 

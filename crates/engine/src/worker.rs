@@ -1,14 +1,16 @@
 //! One segment's work, wherever it runs.
 
 use crate::ahead::DecodeAhead;
+use crate::cancel::Cancel;
 use crate::decode::Decode;
 use crate::encode::{Encode, SegmentEncoder, TimedPacket};
 use crate::error::{Error, ErrorKind, Result};
 use crate::fault;
+use crate::metrics::Metrics;
 use crate::process::{Conform, Process};
 use crate::segment_file::{SegmentWriter, StoredPacket};
 use crate::task::{SegmentFacts, SegmentHeader, SegmentResult, SegmentTask};
-use crate::trace::{Arg, Trace, TrackId};
+use crate::trace::{Trace, TrackId};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
@@ -23,16 +25,21 @@ pub struct Observer<'a> {
     pub trace: &'a Trace,
     /// The worker's tracks: decode, encode.
     pub tracks: [TrackId; 2],
+    /// The worker's name, for the charts of its queues.
+    pub name: &'a str,
+    /// Where times go.
+    pub metrics: &'a Metrics,
 }
 
 /// Decodes and encodes a segment by itself (the split feed).
 pub fn run_segment(
     task: &SegmentTask,
     observer: &Observer<'_>,
+    cancel: &Cancel,
     stop: &Arc<AtomicBool>,
 ) -> Result<SegmentResult> {
     std::thread::scope(|scope| {
-        let mut frames = DecodeAhead::start(scope, task, stop);
+        let mut frames = DecodeAhead::start(scope, task, observer, cancel, stop);
         encode_segment(task, &mut frames, observer)
     })
 }
@@ -58,28 +65,32 @@ fn work(task: &SegmentTask, frames: &mut dyn Decode, observer: &Observer<'_>) ->
     let mut writer = SegmentWriter::create(&task.output, &header).map_err(|e| write_error(&e))?;
     let mut facts = SegmentFacts::default();
     let mut packets = Vec::new();
-    let args = [("segment", Arg::Int(i64::from(id)))];
+    let args = [("segment", i64::from(id))];
+    let metrics = observer.metrics;
     loop {
         fault::point("decode", id, task.attempt)?;
-        let frame = {
-            let _span = observer.trace.span(observer.tracks[0], "decode", &args);
-            frames.next()?
-        };
+        let frame = metrics.encode.waiting(|| {
+            let _span = observer.trace.span(observer.tracks[1], "wait", &args);
+            frames.next()
+        })?;
         note_damage(&mut facts, frames);
         let Some(frame) = frame else { break };
         fault::point("encode", id, task.attempt)?;
-        {
+        let frame = metrics.process.busy(|| {
+            let _span = observer.trace.span(observer.tracks[1], "conform", &args);
+            conform.process(frame)
+        })?;
+        metrics.encode.busy(|| {
             let _span = observer.trace.span(observer.tracks[1], "encode", &args);
-            let frame = conform.process(frame)?;
-            encoder.push(frame, &mut packets)?;
-        }
+            encoder.push(frame, &mut packets)
+        })?;
         (observer.progress)(1);
         write(&mut writer, &mut packets, task)?;
     }
-    {
+    metrics.encode.busy(|| {
         let _span = observer.trace.span(observer.tracks[1], "drain", &args);
-        encoder.finish(&mut packets)?;
-    }
+        encoder.finish(&mut packets)
+    })?;
     write(&mut writer, &mut packets, task)?;
     let (times, last_duration) = encoder.times();
     facts.times = times.to_vec();

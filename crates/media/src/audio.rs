@@ -51,7 +51,7 @@ unsafe impl Send for AudioEncoder {}
 impl AudioEncoder {
     /// Opens decoder and encoder for a stream.
     pub fn open(params: &CodecParams, time_base: Rational, settings: &AudioSettings) -> Result<Self> {
-        let decoder = Decoder::open(params, time_base, DecoderSettings { threads: 1, slices_only: false })?;
+        let decoder = Decoder::open(params, time_base, DecoderSettings { threads: 1 })?;
         crate::log::clear();
         let name = settings.encoder.clone();
         let what = || format!("open the encoder {name}");

@@ -13,8 +13,6 @@ use ffmpeg_sys_the_third as ff;
 pub struct DecoderSettings {
     /// Threads inside the decoder; the pictures don't depend on it for undamaged streams.
     pub threads: u32,
-    /// Decode with several threads within one picture only: no delay and, for damaged streams, repeatable concealment.
-    pub slices_only: bool,
 }
 
 /// A decoder of one stream. Frames come out in presentation order.
@@ -52,9 +50,6 @@ impl Decoder {
             check(ff::avcodec_parameters_to_context(context, raw.0), what)?;
             (*context).pkt_timebase = time_base.raw();
             (*context).thread_count = settings.threads.max(1) as i32;
-            if settings.slices_only {
-                (*context).thread_type = ff::FF_THREAD_SLICE as i32;
-            }
             check(ff::avcodec_open2(context, codec, std::ptr::null_mut()), what)
                 .map_err(MediaError::with_log)?;
             Ok(decoder)

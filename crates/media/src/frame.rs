@@ -2,6 +2,7 @@
 
 use crate::error::{MediaError, Result, check};
 use crate::ffi_util::{raw_time, text, time};
+use crate::params::CodecParams;
 use crate::side_data::SideData;
 use ffmpeg_sys_the_third as ff;
 use std::ffi::c_int;
@@ -168,6 +169,23 @@ impl Frame {
             // SAFETY: each entry is null or a valid reference while the frame lives.
             .map(|buffer| if buffer.is_null() { 0 } else { unsafe { (**buffer).size as usize } })
             .sum()
+    }
+
+    /// Gives `params` the colour tags that the frame has: the coded picture knows better than the container.
+    pub fn tell_colours(&self, params: &mut CodecParams) {
+        let raw = self.raw();
+        // 2 means "unspecified" in all of them but the range, where 0 does.
+        let known = |tag: u32, into: &mut u32| {
+            if tag != 2 {
+                *into = tag;
+            }
+        };
+        known(raw.color_primaries.0, &mut params.color_primaries);
+        known(raw.color_trc.0, &mut params.color_transfer);
+        known(raw.colorspace.0, &mut params.color_space);
+        if raw.color_range != ff::AVColorRange::UNSPECIFIED {
+            params.color_range = raw.color_range.0;
+        }
     }
 
     /// HDR10 metadata of the frame, as side data of a stream.
@@ -346,5 +364,26 @@ mod tests {
         for whole in [ff::AVPixelFormat::YUV420P, ff::AVPixelFormat::GRAY16LE, ff::AVPixelFormat::P010LE] {
             assert!(!picture(whole).limit_samples().unwrap());
         }
+    }
+
+    /// FFmpeg 9 lets the container's tags stand in the stream's description, where older versions let the coded ones win.
+    #[test]
+    fn colours_of_the_coded_picture_outweigh_those_of_the_container() {
+        let mut frame = Frame::new();
+        frame.raw_mut().color_trc = ff::AVColorTransferCharacteristic::SMPTE2084;
+        frame.raw_mut().colorspace = ff::AVColorSpace::BT2020_NCL;
+        frame.raw_mut().color_primaries = ff::AVColorPrimaries::UNSPECIFIED;
+        let mut params = CodecParams {
+            color_transfer: ff::AVColorTransferCharacteristic::BT709.0,
+            color_space: ff::AVColorSpace::UNSPECIFIED.0,
+            color_primaries: ff::AVColorPrimaries::BT709.0,
+            color_range: ff::AVColorRange::MPEG.0,
+            ..CodecParams::default()
+        };
+        frame.tell_colours(&mut params);
+        assert_eq!(params.color_transfer, ff::AVColorTransferCharacteristic::SMPTE2084.0);
+        assert_eq!(params.color_space, ff::AVColorSpace::BT2020_NCL.0);
+        assert_eq!(params.color_primaries, ff::AVColorPrimaries::BT709.0, "the frame says nothing");
+        assert_eq!(params.color_range, ff::AVColorRange::MPEG.0, "the frame says nothing");
     }
 }

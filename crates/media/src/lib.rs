@@ -12,6 +12,7 @@ pub const FORGETS_OPUS_DELAY: bool = cfg!(not(feature = "ffmpeg_6_0"));
 
 mod audio;
 mod bsf;
+mod builds;
 mod caps;
 mod convert;
 mod decoder;
@@ -33,6 +34,7 @@ mod url;
 
 pub use audio::{AudioEncoder, AudioSettings};
 pub use bsf::BitstreamFilter;
+pub use builds::encoder_builds;
 pub use caps::{
     CodecFacts, EncoderInfo, OutputFormat, codec_facts, decoder_for, encoder_info, encoders, is_rgb,
     library_versions, pixel_format_loss, pixel_formats_of,

@@ -81,6 +81,7 @@ fn job(args: &TranscodeArgs) -> Result<TranscodeJob> {
                 preset: args.preset.clone(),
                 tune: args.tune.clone(),
                 pixel_format: args.pix_fmt.clone(),
+                size: args.size,
                 gop: args.gop,
                 fixed_gop: args.fixed_gop,
                 options: args.encoder_opt.clone(),
@@ -158,7 +159,7 @@ fn show_plan(prepared: &Prepared, printer: &Printer) {
             "hash": prepared.hash,
             "feed": prepared.feed,
             "workers": prepared.workers,
-            "async_depth": prepared.async_depth,
+            "async_depth": prepared.async_limits.items,
             "gop": plan.gop,
             "segment_frames": plan.length.frames,
             "rate": plan.rate.to_string(),
@@ -236,7 +237,8 @@ fn show_report(job: &TranscodeJob, report: &Report, printer: &Printer) {
                     s.worst_at
                 ));
             }
-            let worst = verdict.segments.iter().find(|s| s.segment == verdict.worst);
+            // Where all are identical none is the worst.
+            let worst = verdict.segments.iter().find(|s| s.segment == verdict.worst && s.psnr.is_some());
             let named = worst.map_or(String::new(), |s| {
                 format!(
                     "; worst is segment {} at {:.3} s: {}, SSIM {:.5}",
@@ -264,26 +266,32 @@ fn show_report(job: &TranscodeJob, report: &Report, printer: &Printer) {
             "psnr": report.verdict.as_ref().map(|v| v.psnr),
             "ssim": report.verdict.as_ref().map(|v| v.ssim),
             "worst_segment": report.verdict.as_ref().map(|v| v.worst),
+            "stages": report.times,
         }));
         return;
     }
     let mut line = format!(
-        "{}: {} frames in {} segments, {:.1} s, {fps:.1} fps",
+        "{}: {} in {}, {:.1} s, {fps:.1} fps",
         job.output.name(),
-        run.sink.frames,
-        run.segments,
+        count(run.sink.frames, "frame"),
+        count(run.segments.into(), "segment"),
         report.seconds
     );
     if run.sink.bytes > 0 {
         line += &format!(", {:.2} MiB", run.sink.bytes as f64 / f64::from(1 << 20));
     }
     if run.resumed > 0 {
-        line += &format!(", {} segments from the earlier run", run.resumed);
+        line += &format!(", {} from the earlier run", count(run.resumed.into(), "segment"));
     }
     if run.retries > 0 {
-        line += &format!(", {} retries", run.retries);
+        line += &format!(", {} {}", run.retries, if run.retries == 1 { "retry" } else { "retries" });
     }
     printer.line(&line);
+}
+
+/// "1 segment", "2 segments".
+pub fn count(number: u64, what: &str) -> String {
+    format!("{number} {what}{}", if number == 1 { "" } else { "s" })
 }
 
 /// An object with its type in front.

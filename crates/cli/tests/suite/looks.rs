@@ -146,13 +146,76 @@ fn a_trace_with_tracks() {
             .filter(|e| e["name"] == "thread_name")
             .filter_map(|e| e["args"]["name"].as_str())
             .collect();
-        for wanted in ["worker 0: encode", "worker 1: encode", "sink"] {
+        let decoder = if feed == "split" { "worker 1: decode" } else { "shared decoder" };
+        for wanted in ["worker 0: encode", "worker 1: encode", decoder, "sink"] {
             assert!(names.contains(&wanted), "{feed}: {names:?}");
         }
         let spans = events.iter().filter(|e| e["ph"] == "X" || e["ph"] == "B").count();
         assert!(spans >= 8, "{feed}: {spans} spans");
-        if feed == "shared" {
-            assert!(events.iter().any(|e| e["ph"] == "C"), "the depth of the queue is a counter");
+        let frames: &[&str] = match feed {
+            "split" => &["worker 0: decoded frames (items)", "worker 0: decoded frames (bytes)"],
+            _ => &["worker 0: dealt frames (items)", "async depth (items)", "async depth (bytes)"],
+        };
+        let segments = ["segments for workers", "segments out of order", "segments for the sink"];
+        for chart in frames.iter().chain(&segments) {
+            let depths = depths(&events, chart);
+            assert!(!depths.is_empty(), "{feed}: {chart} is drawn");
+            assert_eq!(depths.last(), Some(&0), "{feed}: {chart} is empty in the end");
+        }
+    }
+}
+
+/// A counter's values.
+fn depths(events: &[Value], chart: &str) -> Vec<u64> {
+    let of_chart = events.iter().filter(|e| e["ph"] == "C" && e["name"] == chart);
+    of_chart.filter_map(|e| e["args"].as_object()?.values().next()?.as_u64()).collect()
+}
+
+/// Six frames would be within the limit in frames of the queue between decoder and encoder, and pass the one in bytes.
+#[test]
+fn large_frames_keep_the_limit_in_bytes() {
+    let scratch = Scratch::new();
+    let trace = scratch.file("trace.json");
+    let options = format!("--encoder ffv1 --feed split --trace {}", trace.display());
+    run(transcode(clip("large"), scratch.file("out.mkv"), &options)).ok();
+    let found: Value = serde_json::from_slice(&bytes(&trace)).expect("the trace is JSON");
+    let events = found.as_array().expect("a list of events");
+    let most = |what: &str| depths(events, &format!("worker 0: decoded frames ({what})")).into_iter().max();
+    assert!(most("bytes").is_some_and(|b| b > 100_000_000 && b <= 128 << 20), "{:?}", most("bytes"));
+}
+
+/// What a pipe's reader puts aside is drawn as well.
+#[test]
+fn a_trace_of_a_pipe() {
+    let scratch = Scratch::new();
+    let trace = scratch.file("trace.json");
+    let options = format!("{QUICK} --trace {}", trace.display());
+    let mut command = transcode("-", scratch.file("out.mkv"), &options);
+    command.stdin(std::fs::File::open(clip("plain_ts")).expect("the clip is there"));
+    run(command).ok();
+    let found: Value = serde_json::from_slice(&bytes(&trace)).expect("the trace is JSON");
+    let events = found.as_array().expect("a list of events");
+    for chart in ["other streams (items)", "other streams in memory (bytes)"] {
+        let depths = depths(events, chart);
+        assert!(depths.iter().any(|d| *d > 0) && depths.last() == Some(&0), "{chart}: {depths:?}");
+    }
+    for chart in ["video put aside (items)", "video put aside (bytes)", "packets before the cut (items)"] {
+        assert!(depths(events, chart).iter().any(|d| *d > 0), "{chart}");
+    }
+}
+
+/// Also worker processes tell their times.
+#[test]
+fn the_summary_says_where_the_time_went() {
+    for options in ["--feed split", "--feed shared", "--isolate"] {
+        let scratch = Scratch::new();
+        let said =
+            run(transcode(clip("plain"), scratch.file("out.mkv"), &format!("{QUICK} {options} --json"))).ok();
+        let all = objects(&said);
+        let stages = &of_type(&all, "summary")[0]["stages"];
+        for stage in ["decode", "process", "encode", "write"] {
+            assert!(stages[stage]["busy"].as_f64() > Some(0.0), "{options}: {stage}: {stages}");
+            assert!(stages[stage]["waiting"].as_f64() >= Some(0.0), "{options}: {stage}: {stages}");
         }
     }
 }

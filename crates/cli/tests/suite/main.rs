@@ -11,4 +11,5 @@ mod reference;
 mod run;
 mod same_bytes;
 mod seams;
+mod size;
 mod streams;

@@ -49,6 +49,13 @@ pub fn pictures(path: &Path, pixel_format: Option<&str>) -> Pictures {
     decode(path, pixel_format.map_or(vec![], |f| vec!["-pix_fmt", f]), 1)
 }
 
+/// The pictures after FFmpeg's scaler, with the settings that make it exact.
+#[track_caller]
+pub fn scaled_pictures(path: &Path, width: u32, height: u32) -> Pictures {
+    let filter = format!("scale={width}:{height}:flags=bicubic+full_chroma_int+accurate_rnd+bitexact");
+    decode(path, vec!["-vf", &filter], 1)
+}
+
 /// The same, with so many decoder threads: what comes out of damaged data depends on them.
 #[track_caller]
 pub fn pictures_by(path: &Path, threads: u32) -> Pictures {

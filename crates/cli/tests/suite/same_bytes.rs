@@ -4,6 +4,7 @@
 use crate::clips::clip;
 use crate::run::{Running, Scratch, bytes, run, transcode};
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 /// The encoders whose seams are known, with quick settings.
@@ -349,6 +350,50 @@ fn another_job_does_not_resume() {
     let clean = scratch.file("clean.mkv");
     run(transcode(clip("plain"), &clean, &other)).ok();
     assert_eq!(compare_bytes(&clean, &path), Ok(()));
+}
+
+/// Finished segments are used only with the build of the encoder's library that made them.
+#[test]
+fn another_build_of_the_encoder_does_not_resume() {
+    let ldd = Command::new("ldd").arg(env!("CARGO_BIN_EXE_frameloom")).output().expect("ldd can be run");
+    let text = String::from_utf8_lossy(&ldd.stdout).into_owned();
+    let line = text.lines().find(|l| l.trim_start().starts_with("libx264.so"));
+    let Some(path) = line.and_then(|l| l.split_whitespace().nth(2)) else {
+        println!("skipped: x264 is no shared library here");
+        return;
+    };
+    let scratch = Scratch::new();
+    let libraries = scratch.file("libraries");
+    std::fs::create_dir(&libraries).expect("the folder can be written");
+    let copy = libraries.join(Path::new(path).file_name().expect("a library has a name"));
+    std::fs::copy(path, &copy).expect("the library can be copied");
+    let output = scratch.file("out.mkv");
+    let options = options_of("libx264");
+    let with_copy = |options: &str| {
+        let mut command = transcode(clip("plain"), &output, options);
+        command.env("LD_LIBRARY_PATH", &libraries);
+        command
+    };
+    let begin = || {
+        let mut command = transcode(clip("plain"), &output, &format!("{options} --workers 1"));
+        command.env("FRAMELOOM_FAULT", "journal:4:error");
+        run(command).expect_code(1);
+    };
+    begin();
+    // The same build from another place is the same.
+    let said = run(with_copy(&format!("{options} --resume"))).ok();
+    assert!(said.stderr.contains("segments from the earlier run"), "{}", said.stderr);
+    std::fs::remove_file(&output).expect("the output is there");
+    begin();
+    // The header of the note (lengths of name and content, type, name) comes before the build's identifier.
+    let header =
+        [4_u32, 20, 3].map(u32::to_ne_bytes).concat().into_iter().chain(*b"GNU\0").collect::<Vec<u8>>();
+    let mut changed = bytes(&copy);
+    let at = changed.windows(header.len()).position(|w| w == header).expect("the library has an identifier");
+    changed[at + header.len()] ^= 1;
+    std::fs::write(&copy, changed).expect("the copy can be written");
+    let said = run(with_copy(&format!("{options} --resume"))).expect_code(1);
+    assert!(said.error().contains("another one"), "{}", said.stderr);
 }
 
 /// A segment whose bytes were changed on the disk is made again.

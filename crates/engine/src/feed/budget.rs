@@ -1,6 +1,7 @@
 //! A limit on frames in flight between one decoder and several encoders.
 
 use crate::cancel::{Cancel, Registration};
+use crate::queue::Limits;
 use crate::trace::Trace;
 use std::sync::{Arc, Condvar, Mutex, OnceLock, PoisonError};
 
@@ -8,8 +9,7 @@ use std::sync::{Arc, Condvar, Mutex, OnceLock, PoisonError};
 pub struct Budget {
     state: Mutex<State>,
     freed: Condvar,
-    frames: usize,
-    bytes: usize,
+    limits: Limits,
     trace: Trace,
     /// Wakes those who wait when the job is cancelled; it holds only a weak reference to this.
     wake: OnceLock<Registration>,
@@ -19,7 +19,6 @@ pub struct Budget {
 struct State {
     frames: usize,
     bytes: usize,
-    peak_bytes: usize,
     cancelled: bool,
 }
 
@@ -31,12 +30,11 @@ pub struct Permit {
 
 impl Budget {
     /// At most so many frames and bytes.
-    pub fn new(frames: usize, bytes: usize, cancel: &Cancel, trace: &Trace) -> Arc<Self> {
+    pub fn new(limits: Limits, cancel: &Cancel, trace: &Trace) -> Arc<Self> {
         let budget = Arc::new(Self {
             state: Mutex::new(State::default()),
             freed: Condvar::new(),
-            frames: frames.max(1),
-            bytes,
+            limits,
             trace: trace.clone(),
             wake: OnceLock::new(),
         });
@@ -61,7 +59,7 @@ impl Budget {
         let mut state = self.lock();
         while !state.cancelled
             && state.frames > 0
-            && (state.frames >= self.frames || state.bytes + bytes > self.bytes)
+            && (state.frames >= self.limits.items || state.bytes.saturating_add(bytes) > self.limits.bytes)
         {
             state = self.freed.wait(state).unwrap_or_else(PoisonError::into_inner);
         }
@@ -70,14 +68,19 @@ impl Budget {
         }
         state.frames += 1;
         state.bytes += bytes;
-        state.peak_bytes = state.peak_bytes.max(state.bytes);
-        self.trace.counter("async depth (frames)", &[("frames", state.frames as u64)]);
+        self.draw(&state);
         Some(Permit { budget: self.clone(), bytes })
     }
 
-    /// Most bytes that ever waited.
-    pub fn peak_bytes(&self) -> usize {
-        self.lock().peak_bytes
+    /// What may wait in all.
+    pub fn limits(&self) -> Limits {
+        self.limits
+    }
+
+    /// Under the lock, so that the charts show the depths in their order.
+    fn draw(&self, state: &State) {
+        self.trace.counter("async depth (items)", &[("items", state.frames as u64)]);
+        self.trace.counter("async depth (bytes)", &[("bytes", state.bytes as u64)]);
     }
 }
 
@@ -86,7 +89,7 @@ impl Drop for Permit {
         let mut state = self.budget.lock();
         state.frames -= 1;
         state.bytes -= self.bytes;
-        self.budget.trace.counter("async depth (frames)", &[("frames", state.frames as u64)]);
+        self.budget.draw(&state);
         self.budget.freed.notify_all();
     }
 }
@@ -99,7 +102,7 @@ mod tests {
     #[test]
     fn neither_limit_is_passed_and_a_large_frame_still_gets_through() {
         let cancel = Cancel::new();
-        let budget = Budget::new(3, 100, &cancel, &Trace::disabled());
+        let budget = Budget::new(Limits { items: 3, bytes: 100 }, &cancel, &Trace::disabled());
         let huge = budget.acquire(1000).unwrap();
         drop(huge);
         let a = budget.acquire(60).unwrap();

@@ -5,6 +5,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::index::{Indexer, Summary, Timing, VideoPacket};
 use crate::plan::layout::{LayoutBuilder, Segment};
 use crate::spool::{OtherWriter, VideoSpool};
+use crate::trace::Trace;
 use frameloom_media::{Input, Packet};
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -57,6 +58,8 @@ pub struct PipeReader {
     pub others: OtherWriter,
     /// No new segment is to be begun.
     pub soft_stop: Arc<AtomicBool>,
+    /// Charts go here.
+    pub trace: Trace,
 }
 
 impl PipeReader {
@@ -105,6 +108,7 @@ impl PipeReader {
                 {
                     dealer.push(Some(&packet), &mut |s, f| listener.begin(s, f))?;
                 }
+                self.trace.counter("packets before the cut (items)", &[("items", held.len() as u64)]);
                 if dealer.is_past_end() {
                     break;
                 }

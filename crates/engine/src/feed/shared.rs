@@ -5,9 +5,11 @@ use crate::cancel::Cancel;
 use crate::decode::{Decode, LinearDecoder};
 use crate::error::{Error, Result};
 use crate::index::Timing;
+use crate::metrics::Metrics;
 use crate::plan::layout::Segment;
+use crate::queue::{Receiver, Sender, Weight, bounded};
 use crate::task::{Damage, SegmentTask};
-use crossbeam_channel::{Receiver, Sender};
+use crate::trace::{Trace, TrackId};
 use frameloom_media::{Frame, Packet};
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -16,14 +18,22 @@ use std::sync::Arc;
 enum Dealt {
     Frame(Frame, Permit),
     Damage(Damage),
-    /// The segment is complete; a channel that closes without it was broken off.
+    /// The segment is complete; a queue that closes without it was broken off.
     End,
+}
+
+impl Weight for Dealt {
+    fn weight(&self) -> usize {
+        match self {
+            Self::Frame(frame, _) => frame.bytes(),
+            Self::Damage(_) | Self::End => 0,
+        }
+    }
 }
 
 /// An encoder's end: the frames of one segment.
 pub struct DealtFrames {
     receive: Receiver<Dealt>,
-    cancel: Cancel,
     damage: Vec<Damage>,
     waiting: Box<dyn Fn(bool) + Send>,
 }
@@ -33,32 +43,34 @@ impl DealtFrames {
     pub fn on_wait(&mut self, waiting: impl Fn(bool) + Send + 'static) {
         self.waiting = Box::new(waiting);
     }
+
+    /// Draws how many frames wait, from now on.
+    pub fn draw(&self, trace: &Trace, name: &str) {
+        trace.watch_queue(name, &self.receive);
+    }
 }
 
 impl Decode for DealtFrames {
     fn next(&mut self) -> Result<Option<Frame>> {
         loop {
-            let dealt = match self.receive.try_recv() {
-                Ok(dealt) => Ok(dealt),
-                Err(_) => {
+            let at_once = self.receive.try_recv().map_err(|_| Error::interrupted())?;
+            let dealt = match at_once {
+                Some(dealt) => dealt,
+                None => {
                     (self.waiting)(true);
-                    let dealt = crossbeam_channel::select! {
-                        recv(self.receive) -> dealt => dealt,
-                        recv(self.cancel.cancelled()) -> _ => return Err(Error::interrupted()),
-                    };
+                    let dealt = self.receive.recv().map_err(|_| Error::interrupted())?;
                     (self.waiting)(false);
                     dealt
                 }
             };
             match dealt {
-                Ok(Dealt::Frame(frame, permit)) => {
+                Dealt::Frame(frame, permit) => {
                     // The encoder holds the picture from here on; the queue's limit is for what waits.
                     drop(permit);
                     return Ok(Some(frame));
                 }
-                Ok(Dealt::Damage(damage)) => self.damage.push(damage),
-                Ok(Dealt::End) => return Ok(None),
-                Err(_) => return Err(Error::interrupted()),
+                Dealt::Damage(damage) => self.damage.push(damage),
+                Dealt::End => return Ok(None),
             }
         }
     }
@@ -77,6 +89,9 @@ pub struct Dealer {
     timing: Timing,
     budget: Arc<Budget>,
     cancel: Cancel,
+    metrics: Arc<Metrics>,
+    trace: Trace,
+    track: TrackId,
     /// Decided segments that haven't begun.
     ahead: VecDeque<Segment>,
     current: Option<(Segment, Option<Sender<Dealt>>)>,
@@ -92,12 +107,22 @@ pub struct Dealer {
 
 impl Dealer {
     /// `task` describes the stream; its segment doesn't matter.
-    pub fn new(task: &SegmentTask, threads: u32, budget: Arc<Budget>, cancel: &Cancel) -> Result<Self> {
+    pub fn new(
+        task: &SegmentTask,
+        threads: u32,
+        budget: Arc<Budget>,
+        cancel: &Cancel,
+        trace: &Trace,
+        metrics: &Arc<Metrics>,
+    ) -> Result<Self> {
         Ok(Self {
             linear: LinearDecoder::new(task, threads)?,
             timing: task.timing,
             budget,
             cancel: cancel.clone(),
+            metrics: metrics.clone(),
+            trace: trace.clone(),
+            track: trace.track("shared decoder"),
             ahead: VecDeque::new(),
             current: None,
             limbo: VecDeque::new(),
@@ -138,7 +163,10 @@ impl Dealer {
 
     /// Decodes a packet (`None`: the end) and deals what comes out; waits while too many frames wait.
     pub fn push(&mut self, packet: Option<&Packet>, begin: &mut Begin<'_>) -> Result<()> {
-        self.linear.push(packet);
+        self.metrics.decode.busy(|| {
+            let _span = self.trace.span(self.track, "decode", &[]);
+            self.linear.push(packet);
+        });
         while let Some(frame) = self.linear.pop() {
             self.limbo.push_back(frame);
         }
@@ -183,7 +211,11 @@ impl Dealer {
                 continue;
             }
             if send.is_some() {
-                let permit = self.budget.acquire(frame.bytes()).ok_or_else(Error::interrupted)?;
+                let permit = self.metrics.decode.waiting(|| {
+                    let _span = self.trace.span(self.track, "wait", &[]);
+                    self.budget.acquire(frame.bytes())
+                });
+                let permit = permit.ok_or_else(Error::interrupted)?;
                 // An encoder that failed has dropped its end: the segment will be tried again in another way.
                 if let Some(open) = send
                     && open.send(Dealt::Frame(frame, permit)).is_err()
@@ -199,13 +231,9 @@ impl Dealer {
     fn advance(&mut self, begin: &mut Begin<'_>) -> bool {
         let Some(next) = self.ahead.pop_front() else { return false };
         self.end_current();
-        let (send, receive) = crossbeam_channel::unbounded();
-        let frames = DealtFrames {
-            receive,
-            cancel: self.cancel.clone(),
-            damage: Vec::new(),
-            waiting: Box::new(|_| {}),
-        };
+        // One queue may hold what all of them together may.
+        let (send, receive) = bounded(self.budget.limits(), &self.cancel);
+        let frames = DealtFrames { receive, damage: Vec::new(), waiting: Box::new(|_| {}) };
         begin(&next, frames);
         self.current = Some((next, Some(send)));
         true

@@ -4,6 +4,7 @@
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::options::VideoOptions;
+use crate::plan::size::scaled_aspect;
 use frameloom_media::{
     CodecParams, EncoderInfo, OptionProblem, Rational, VideoEncoderSettings, check_encoder_option,
     encoder_info, hdr10, is_rgb, pixel_format_loss, pixel_formats_of,
@@ -19,6 +20,8 @@ pub struct Allocation {
     pub warm_up: u32,
     /// The last frame of a segment must not become a key frame (H.264: two IDR pictures in a row need different identifiers).
     pub last_not_key: bool,
+    /// Size of the source's pictures, as its description promises.
+    pub source_size: (u32, u32),
     /// Full-range pictures are wanted from limited-range ones (`Some(true)`), or as the source has them.
     pub full_range: Option<bool>,
     /// What the user should know.
@@ -136,7 +139,8 @@ pub fn default_threads(encoder: &str, width: u32, height: u32) -> u32 {
     }
 }
 
-/// Key interval in frames, and the frames of a segment where the source gives no better place.
+/// Key interval in frames, and the frames of a segment where the source gives no better place: a whole number of key
+/// intervals. An interval that wasn't asked for gives way to a shorter segment that was.
 pub fn intervals(
     video: &VideoOptions,
     info: &EncoderInfo,
@@ -144,12 +148,15 @@ pub fn intervals(
     segment_seconds: Option<f64>,
 ) -> (u32, u32) {
     let fps = rate.to_f64().max(0.001);
-    let gop = video.gop.unwrap_or_else(|| {
-        rules(info).gop.unwrap_or_else(|| (fps * 10.0).round().clamp(1.0, 100_000.0) as u32)
-    });
-    let gop = gop.max(1);
-    let wanted = (segment_seconds.unwrap_or(10.0) * fps / f64::from(gop)).round().clamp(1.0, 1e6) as u32;
-    (gop, wanted.saturating_mul(gop).clamp(1, 10_000_000))
+    let frames = |seconds: f64| (seconds * fps).round().clamp(1.0, 1e7) as u32;
+    let usual = rules(info).gop.unwrap_or_else(|| frames(10.0).min(100_000));
+    let gop = match (video.gop, segment_seconds) {
+        (Some(gop), _) => gop.max(1),
+        (None, Some(seconds)) => usual.min(frames(seconds)).max(1),
+        (None, None) => usual.max(1),
+    };
+    let wanted = f64::from(frames(segment_seconds.unwrap_or(10.0))) / f64::from(gop);
+    (gop, (wanted.round().clamp(1.0, 1e6) as u32).saturating_mul(gop).clamp(1, 10_000_000))
 }
 
 /// The encoder of that name, if it encodes video.
@@ -181,7 +188,15 @@ pub fn allocate(
 ) -> Result<Allocation> {
     let rules = rules(info);
     let mut warnings = Vec::new();
-    let (width, height) = (picture.width.max(0) as u32, picture.height.max(0) as u32);
+    let source_size = (picture.width.max(0) as u32, picture.height.max(0) as u32);
+    let (width, height) = match video.size {
+        None => source_size,
+        Some(size) => size.resolve(source_size.0, source_size.1)?,
+    };
+    if picture.is_interlaced() && height != source_size.1 {
+        return Err(Error::usage("the source is interlaced: scaling its height would mix the two fields")
+            .hint(format!("keep the height: --size {width}x{}", source_size.1)));
+    }
     let threads = video.threads.unwrap_or_else(|| default_threads(&info.name, width, height)).max(1);
     let pixel_format = choose_pixel_format(video, info, picture, &mut warnings)?;
     let mut options: Vec<(String, String)> = Vec::new();
@@ -262,6 +277,9 @@ pub fn allocate(
         ));
     }
     let mut described = picture.clone();
+    if (width, height) != source_size {
+        described.sample_aspect_ratio = scaled_aspect(picture, width, height);
+    }
     let mut full_range = None;
     if info.name == "mjpeg" {
         full_range = Some(true);
@@ -292,6 +310,7 @@ pub fn allocate(
         },
         warm_up: rules.warm_up,
         last_not_key: info.codec == "h264",
+        source_size,
         full_range,
         warnings,
     })
@@ -513,6 +532,9 @@ mod tests {
         assert_eq!(intervals(&fixed, &x264, Rational::new(24, 1), Some(4.0)), (48, 96));
         let ffv1 = find("ffv1").unwrap();
         assert_eq!(intervals(&video, &ffv1, Rational::new(30, 1), None), (1, 300));
+        // Only the length of segments is asked for: the usual interval gives way.
+        assert_eq!(intervals(&video, &x264, Rational::new(25, 1), Some(5.0)), (125, 125));
+        assert_eq!(intervals(&video, &x264, Rational::new(25, 1), Some(30.0)), (250, 750));
     }
 
     #[test]

@@ -2,13 +2,14 @@
 
 pub mod encoder;
 pub mod layout;
+pub mod size;
 pub mod streams;
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::index::{Timing, VideoPacket, nominal_rate};
 use crate::options::{ContentOptions, InputTarget};
 use encoder::Allocation;
-use frameloom_media::{OutputFormat, Rational, StreamInfo, library_versions};
+use frameloom_media::{OutputFormat, Rational, StreamInfo, encoder_builds, library_versions};
 use layout::{LayoutBuilder, Segment, SegmentLength};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
@@ -72,6 +73,8 @@ pub struct Plan {
     pub version: String,
     /// Versions of FFmpeg's libraries.
     pub libraries: Vec<(String, String)>,
+    /// Builds of the program, FFmpeg's libraries and the encoder's own.
+    pub builds: Vec<(String, String)>,
     /// The input.
     pub input: InputIdentity,
     /// The request.
@@ -129,9 +132,15 @@ impl Plan {
         let (gop, frames) = encoder::intervals(&content.video, &info, rate, content.segment_seconds);
         // Half a segment: then a source with groups of any length up to a segment is never decoded twice.
         let snap = if content.video.fixed_gop { 0 } else { frames / 2 };
-        let allocation =
+        let mut allocation =
             encoder::allocate(&content.video, &info, &video.params, rate, gop, format.global_header)
                 .map_err(|e| if e.kind == ErrorKind::Input { e.in_file(input.name.clone()) } else { e })?;
+        let seconds = f64::from(frames) / rate.to_f64();
+        if content.segment_seconds.is_some_and(|wanted| (wanted - seconds).abs() > 0.1 * seconds) {
+            allocation.warnings.push(format!(
+                "segments of {seconds:.1} s: a segment is a whole number of key intervals ({gop} frames, --gop)"
+            ));
+        }
         let origin = match timing {
             Timing::Presentation => times.first().copied(),
             // Frames whose packets have no presentation time are shown when they are decoded.
@@ -150,6 +159,7 @@ impl Plan {
         Ok(Self {
             version: env!("CARGO_PKG_VERSION").into(),
             libraries: library_versions(),
+            builds: encoder_builds(&info.name),
             input,
             content: content.clone(),
             format: format.name.clone(),

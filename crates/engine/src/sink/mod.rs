@@ -6,6 +6,7 @@ mod times;
 use crate::check::Checker;
 use crate::error::{Error, ErrorKind, Result};
 use crate::fault;
+use crate::metrics::Metrics;
 use crate::options::OutputTarget;
 use crate::others::{OtherPacket, OtherSource, Others, Trim};
 use crate::plan::Plan;
@@ -13,7 +14,7 @@ use crate::plan::layout::Segment;
 use crate::plan::streams::MappedStream;
 use crate::segment_file::{SegmentFileError, SegmentReader};
 use crate::task::{SegmentFacts, SegmentHeader};
-use crate::trace::{Arg, Trace, TrackId};
+use crate::trace::{Trace, TrackId};
 use frameloom_media::{
     Chapter, MuxPacket, MuxStream, Muxer, MuxerSettings, NegativeTimes, OutputFormat, Rational, StreamInfo,
 };
@@ -24,6 +25,9 @@ use target::Target;
 use times::DecodeTimes;
 
 pub use target::check_target;
+
+/// The chart of the finished segments that the sink hasn't taken.
+pub const WAITING_FOR_SINK: &str = "segments for the sink";
 
 /// A finished segment on its way into the output.
 #[derive(Clone, Debug)]
@@ -56,6 +60,8 @@ pub struct SinkJob {
     pub trace: Trace,
     /// Their track.
     pub track: TrackId,
+    /// Times go here.
+    pub metrics: Arc<Metrics>,
     /// Bytes of video that were muxed so far.
     pub bytes: Arc<AtomicU64>,
     /// Stops the reading of inputs.
@@ -111,31 +117,52 @@ pub fn run(
     complete: &dyn Fn() -> bool,
 ) -> Result<SinkReport> {
     let target = Target::new(&job.output)?;
-    let mut report = SinkReport::default();
-    let mut open: Option<Open> = None;
-    let mut done: Vec<Finished> = Vec::new();
-    let mut depth = None;
-    for finished in segments {
-        loop {
-            if open.is_none() {
-                open = Some(begin(job, &target, &finished, others()?, depth)?);
-                job.bytes.store(0, Ordering::Relaxed);
-                for earlier in &done {
-                    if let Some(open) = &mut open {
+    let mut output = Output { job, target, others, open: None, done: Vec::new(), depth: None };
+    let mut frames = 0;
+    while let Ok(finished) = job.metrics.write.waiting(|| segments.recv()) {
+        job.trace.counter(WAITING_FOR_SINK, &[("segments", segments.len() as u64)]);
+        frames += job.metrics.write.busy(|| output.write(finished))?;
+    }
+    if !complete() {
+        return Err(Error::interrupted());
+    }
+    job.metrics.write.busy(|| output.finish(frames))
+}
+
+/// The output while it is written.
+struct Output<'a> {
+    job: &'a SinkJob,
+    target: Target,
+    others: &'a mut dyn FnMut() -> Result<OtherSource>,
+    open: Option<Open>,
+    done: Vec<Finished>,
+    /// Packets by which decode times run ahead, where the encoder announced too few.
+    depth: Option<u32>,
+}
+
+impl Output<'_> {
+    /// Writes a segment; returns its frames.
+    fn write(&mut self, finished: Finished) -> Result<u64> {
+        let job = self.job;
+        let frames = loop {
+            let open = match &mut self.open {
+                Some(open) => open,
+                none => {
+                    let begun = begin(job, &self.target, &finished, (self.others)()?, self.depth)?;
+                    job.bytes.store(0, Ordering::Relaxed);
+                    let open = none.insert(begun);
+                    for earlier in &self.done {
                         add(job, open, earlier)?;
                     }
+                    open
                 }
-            }
-            let Some(current) = &mut open else { break };
-            match add(job, current, &finished)? {
-                Added::Yes(frames) => {
-                    report.frames += frames;
-                    break;
-                }
-                Added::Deeper(wanted) if target.is_file() && depth.is_none_or(|d| d < wanted) => {
+            };
+            match add(job, open, &finished)? {
+                Added::Yes(frames) => break frames,
+                Added::Deeper(wanted) if self.target.is_file() && self.depth.is_none_or(|d| d < wanted) => {
                     // The encoder reorders more than it announced: decode times must start earlier.
-                    depth = Some(wanted);
-                    open = None;
+                    self.depth = Some(wanted);
+                    self.open = None;
                 }
                 Added::Deeper(wanted) => {
                     return Err(Error::new(
@@ -146,52 +173,57 @@ pub fn run(
                     .hint("write to a file instead of a pipe"));
                 }
             }
-        }
-        if job.remove_segments && !target.is_file() {
+        };
+        if job.remove_segments && !self.target.is_file() {
             remove(&finished.path);
         } else {
-            done.push(finished);
+            self.done.push(finished);
         }
+        Ok(frames)
     }
-    if !complete() {
-        return Err(Error::interrupted());
-    }
-    let Some(mut open) = open else {
-        let why = match job.plan.content.start.or(job.plan.content.end) {
-            None => "the video stream has no frames",
-            Some(_) => "no frame lies between --start and --end",
+
+    /// Writes what is left of the other streams, and, if it is a file, checks it. `frames`: as many were written.
+    fn finish(self, frames: u64) -> Result<SinkReport> {
+        let Self { job, target, open, done, .. } = self;
+        let mut report = SinkReport { frames, ..SinkReport::default() };
+        let nothing = |why: &str| {
+            Err(Error::new(ErrorKind::Input, why)
+                .in_file(job.plan.input.name.clone())
+                .in_stream(job.plan.video.index))
         };
-        return Err(Error::new(ErrorKind::Input, why)
-            .in_file(job.plan.input.name.clone())
-            .in_stream(job.plan.video.index));
-    };
-    if report.frames == 0 {
-        return Err(Error::new(ErrorKind::Input, "none of its frames could be decoded")
-            .in_file(job.plan.input.name.clone())
-            .in_stream(job.plan.video.index));
-    }
-    write_others(job, &mut open, None)?;
-    report.warnings.extend(open.others.warnings());
-    let Open { muxer, .. } = open;
-    {
-        let _span = job.trace.span(job.track, "finish", &[]);
-        muxer.finish().map_err(|e| output_error(job, &e))?;
-    }
-    if target.is_file() {
-        target.sync()?;
-        let _span = job.trace.span(job.track, "check", &[]);
-        let (offset, lost) = check(job, &target, &done)?;
-        for name in lost {
-            report.warnings.push(format!("{} doesn't hold the picture's {name}: left out", job.format.name));
+        let Some(mut open) = open else {
+            return nothing(match job.plan.content.start.or(job.plan.content.end) {
+                None => "the video stream has no frames",
+                Some(_) => "no frame lies between --start and --end",
+            });
+        };
+        if frames == 0 {
+            return nothing("none of its frames could be decoded");
         }
-        if offset != 0.0 {
-            report.warnings.push(format!(
-                "the container can't hold times as early as these: all streams were moved by {offset:+.6} s"
-            ));
+        write_others(job, &mut open, None)?;
+        report.warnings.extend(open.others.warnings());
+        {
+            let _span = job.trace.span(job.track, "finish", &[]);
+            open.muxer.finish().map_err(|e| output_error(job, &e))?;
         }
-        report.held = Some(Held(target));
+        if target.is_file() {
+            target.sync()?;
+            let _span = job.trace.span(job.track, "check", &[]);
+            let (offset, lost) = check(job, &target, &done)?;
+            for name in lost {
+                report
+                    .warnings
+                    .push(format!("{} doesn't hold the picture's {name}: left out", job.format.name));
+            }
+            if offset != 0.0 {
+                report.warnings.push(format!(
+                    "the container can't hold times as early as these: all streams were moved by {offset:+.6} s"
+                ));
+            }
+            report.held = Some(Held(target));
+        }
+        Ok(report)
     }
-    Ok(report)
 }
 
 fn remove(path: &std::path::Path) {
@@ -272,7 +304,7 @@ enum Added {
 
 fn add(job: &SinkJob, open: &mut Open, finished: &Finished) -> Result<Added> {
     let id = finished.segment.id;
-    let _span = job.trace.span(job.track, "mux", &[("segment", Arg::Int(i64::from(id)))]);
+    let _span = job.trace.span(job.track, "mux", &[("segment", i64::from(id))]);
     fault::point("mux", id, 0)?;
     let base = job.plan.video.time_base;
     let mut reader = SegmentReader::open(&finished.path).map_err(|e| segment_error(&e).in_segment(id))?;

@@ -100,6 +100,8 @@ max-cll=1000,400:hdr10=1");
         -color_primaries bt709 -color_trc bt709 -colorspace bt709 -color_range pc -c:v libx264 -preset ultrafast -g 15");
     smaller_ts "ts" Ffmpeg("-f lavfi -i testsrc2=s=128x96:r=25:d=2 -c:v libx264 -preset ultrafast -g 15 -output_ts_offset 5 \
         -f mpegts");
+    // 25 MB in memory each.
+    large "mkv" Ffmpeg("-f lavfi -i testsrc2=s=3840x2160:r=25 -frames:v 9 -pix_fmt yuv444p -c:v libx264 -preset ultrafast");
     // The picture becomes smaller after three seconds.
     resized "ts" Join(&["plain_video_ts", "smaller_ts"]);
     // The second part begins before the first one ends.

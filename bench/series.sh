@@ -1,0 +1,45 @@
+#!/usr/bin/env bash
+# The measurements that the README reports, on a machine with many cores and nothing but the portable bundle:
+#   bench/series.sh wide FOLDER     all cores on one job: long inputs, four segments per worker
+#   bench/series.sh lanes FOLDER    two cores each, side by side
+#   bench/series.sh slow FOLDER     rav1e, libaom, libvpx on all cores
+# FOLDER gets the results; $BUNDLE is the unpacked bundle.
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+what=$1 out=$2
+bin=${BUNDLE:-dist/frameloom-portable}/bin
+work=${WORK:-/tmp/frameloom-bench}
+mkdir -p "$out" "$work"
+bench() {
+    python3 bench/bench.py "$@" --frameloom "$bin/frameloom" --ffmpeg "$bin/ffmpeg" --ffprobe "$bin/ffprobe" \
+        --work "$work" --out "$out" 2>>"$out/$what-errors.txt"
+}
+case $what in
+wide)
+    seconds=${SECONDS_OF_INPUT:-128}
+    for case in ${CASES:-x265-medium x264-slower svtav1-6 x264-medium}; do
+        bench speed --cases "$case" --gop 120 --seconds "$seconds" --ffmpeg-seconds "${FFMPEG_SECONDS:-32}" \
+            --pairs "${PAIRS:-1}" --extra="--segment 4 ${EXTRA:-}" --name "wide-$case"
+    done
+    ;;
+lanes)
+    # The input once, before anybody is timed.
+    bench speed --cases x264-ultrafast --seconds 60 --pairs 1 --name warm >/dev/null
+    lane() { # NUMBER CASES...
+        local number=$1
+        shift
+        for case in "$@"; do
+            bench speed --cases "$case" --seconds 60 --pairs 1 --cpus "$((2 * number))-$((2 * number + 1))" \
+                --name "lane$number-$case"
+        done
+    }
+    for number in 0 1 2 3 4; do lane "$number" x265-medium & done
+    for number in 5 6 7; do lane "$number" svtav1-8 x264-medium & done
+    wait
+    ;;
+slow) bench speed --cases rav1e,aom,vpx --seconds "${SECONDS_OF_INPUT:-32}" --pairs "${PAIRS:-1}" --name slow ;;
+*)
+    echo "unknown series $what" >&2
+    exit 2
+    ;;
+esac

@@ -1,0 +1,94 @@
+//! Workers, feed and depth: nothing that changes a byte.
+
+use super::{Control, Prepared};
+use crate::device::{Device, worker_bytes};
+use crate::error::{Error, ErrorKind, Result};
+use crate::index::Timing;
+use crate::options::{Feed, TranscodeJob};
+use crate::plan::layout::Segment;
+use crate::queue::Limits;
+
+/// Settles how the job runs on this machine.
+pub(super) fn choose_run(job: &TranscodeJob, control: &Control, prepared: &mut Prepared) -> Result<()> {
+    let device = Device::cpu();
+    let plan = &prepared.plan;
+    let settings = &plan.allocation.settings;
+    let frame_bytes = frame_bytes(settings.width, settings.height, &settings.pixel_format);
+    let each = worker_bytes(&settings.encoder, frame_bytes);
+    let segments = prepared.segments.as_ref().map_or(usize::MAX, Vec::len);
+    prepared.workers = match job.run.workers {
+        Some(0) => return Err(Error::usage("--workers must be at least 1")),
+        Some(n) => n,
+        None => device.workers(&settings.encoder, settings.threads, each),
+    }
+    .min(segments.max(1));
+    let ordinal = plan.timing == Timing::Ordinal;
+    let pipe = prepared.pipe.is_some();
+    prepared.feed = match job.run.feed {
+        Feed::Split if ordinal => {
+            prepared
+                .warnings
+                .push("--feed split: frames that are addressed by number need the shared feed".into());
+            Feed::Shared
+        }
+        Feed::Shared if job.run.isolate => {
+            return Err(Error::usage("--isolate needs --feed split: a worker process decodes for itself"));
+        }
+        Feed::Auto if ordinal && job.run.isolate => {
+            return Err(Error::usage(
+                "--isolate can't be used with this input: its frames can only be counted by one decoder",
+            ));
+        }
+        Feed::Auto if ordinal => Feed::Shared,
+        Feed::Auto if pipe => {
+            if job.run.isolate {
+                Feed::Split
+            } else {
+                Feed::Shared
+            }
+        }
+        Feed::Auto => match &prepared.segments {
+            Some(segments) if sparse(segments) && !job.run.isolate && !job.run.resume => Feed::Shared,
+            _ => Feed::Split,
+        },
+        chosen => chosen,
+    };
+    if job.run.isolate && control.worker_command.is_none() {
+        return Err(Error::new(ErrorKind::Internal, "no program for worker processes"));
+    }
+    // All encoders can work when the decoder may be whole segments ahead; a quarter of the free memory is for that.
+    let room = (device.memory.available / 4).max(64 << 20);
+    let wanted = prepared.workers.saturating_mul(plan.length.frames as usize).max(8);
+    let fits = (room / frame_bytes.max(1)) as usize;
+    prepared.async_limits = match job.run.async_depth {
+        Some(frames) => Limits { items: frames.max(1), bytes: usize::MAX },
+        None => Limits { items: wanted.min(fits).max(1), bytes: usize::try_from(room).unwrap_or(usize::MAX) },
+    };
+    Ok(())
+}
+
+/// Bytes of a frame in memory, near enough for planning.
+fn frame_bytes(width: u32, height: u32, format: &str) -> u64 {
+    let deep = ["10", "12", "14", "16"].iter().any(|d| format.contains(d));
+    let planes = if format.contains("444") || format.contains("rgb") || format.contains("gbr") {
+        3.0
+    } else if format.contains("422") {
+        2.0
+    } else {
+        1.5
+    };
+    (f64::from(width) * f64::from(height) * planes) as u64 * if deep { 2 } else { 1 }
+}
+
+/// Whether decoding every range by itself would decode most of the input twice.
+fn sparse(segments: &[Segment]) -> bool {
+    let mut before = 0_u64;
+    let mut twice = 0_u64;
+    for segment in segments {
+        if segment.start.is_some() {
+            twice += before.saturating_sub(segment.entries.first().map_or(0, |e| e.number));
+        }
+        before += u64::from(segment.frames);
+    }
+    twice > before
+}

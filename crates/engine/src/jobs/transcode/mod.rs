@@ -1,0 +1,144 @@
+//! One input, one output, every core.
+
+mod choose;
+mod execute;
+mod folder;
+mod notes;
+mod prepare;
+mod reader;
+
+pub use folder::job_folder;
+pub use prepare::prepare;
+
+use crate::cancel::Cancel;
+use crate::error::{Error, ErrorKind, Result};
+use crate::index::Summary;
+use crate::jobs::probe::Described;
+use crate::metrics::Times;
+use crate::options::{Feed, InputTarget, OutputTarget, TranscodeJob};
+use crate::pipeline::{Events, RunReport};
+use crate::plan::Plan;
+use crate::plan::layout::Segment;
+use crate::plan::streams::MappedStream;
+use crate::progress::Event;
+use crate::queue::Limits;
+use crate::trace::Trace;
+use crate::verify::Verdict;
+use execute::execute;
+use folder::{check_space, finish_journal, is_device, open_journal};
+use frameloom_media::OutputFormat;
+use prepare::OpenPipe;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Instant;
+
+/// How a running job is steered from outside.
+#[derive(Clone)]
+pub struct Control {
+    /// Ends it at once.
+    pub cancel: Cancel,
+    /// The same, for FFmpeg's blocking calls.
+    pub stop: Arc<AtomicBool>,
+    /// Nothing new is begun; what is in flight is finished and kept.
+    pub soft_stop: Arc<AtomicBool>,
+    /// Told what happens.
+    pub events: Events,
+    /// Program and arguments that run [`crate::isolate::serve`].
+    pub worker_command: Option<Vec<String>>,
+}
+
+/// What a finished job came to.
+#[derive(Debug)]
+pub struct Report {
+    /// Segments and retries.
+    pub run: RunReport,
+    /// Seconds of wall time, planning and checking included.
+    pub seconds: f64,
+    /// Seconds of the index pass.
+    pub index_seconds: f64,
+    /// Per-segment quality, when asked for.
+    pub verdict: Option<Verdict>,
+    /// What the stages spent their time on.
+    pub times: Times,
+}
+
+/// What will be done, before it is done.
+pub struct Prepared {
+    /// The plan.
+    pub plan: Plan,
+    /// Its hash.
+    pub hash: String,
+    /// Segments; `None` for a pipe.
+    pub segments: Option<Vec<Segment>>,
+    /// What the index found; for a pipe, in its first packets.
+    pub summary: Summary,
+    /// The other streams.
+    pub mapped: Vec<MappedStream>,
+    /// The feed that was chosen.
+    pub feed: Feed,
+    /// The number of workers.
+    pub workers: usize,
+    /// How far the shared decoder may be ahead, in frames.
+    pub async_limits: Limits,
+    /// What the user should know.
+    pub warnings: Vec<String>,
+    /// Seconds of the index pass.
+    pub index_seconds: f64,
+    described: Described,
+    format: OutputFormat,
+    pipe: Option<OpenPipe>,
+}
+
+/// Does all of it.
+pub fn run(job: &TranscodeJob, control: &Control) -> Result<Report> {
+    let begun = Instant::now();
+    let prepared = prepare(job, control)?;
+    for warning in &prepared.warnings {
+        (control.events)(Event::Warning(warning.clone()));
+    }
+    let trace = match &job.run.trace {
+        None => Trace::disabled(),
+        Some(path) => Trace::create(path).map_err(|e| Error::new(ErrorKind::Output, e.to_string()))?,
+    };
+    // A mistake in the settings should show now, once, and not in every worker.
+    crate::encode::SegmentEncoder::open(&prepared.plan.allocation)
+        .map_err(|e| Error { kind: ErrorKind::Usage, ..e })?;
+    let folder = job_folder(job);
+    check_space(job, &prepared, &folder)?;
+    let journal = open_journal(job, control, &prepared, &folder)?;
+    let index_seconds = prepared.index_seconds;
+    let keep = job.run.keep_temp;
+    let outcome = execute(job, control, prepared, journal, &trace);
+    let traced = trace.finish();
+    let (context, report, verdict) = match outcome {
+        Ok(done) => {
+            // The output is complete, whatever becomes of the rest.
+            if let Err(e) = finish_journal(&done.0, keep) {
+                (control.events)(Event::Warning(e.to_string()));
+            }
+            done
+        }
+        Err((context, error)) => {
+            // The folder of an output that is a device bears this process's number.
+            let resumable = matches!(&job.output, OutputTarget::File(path) if !is_device(path))
+                && matches!(job.input, InputTarget::File(_));
+            let done = context.progress.segments_done.load(Ordering::Relaxed);
+            if !resumable || done == 0 {
+                finish_journal(&context, keep)?;
+                return Err(error);
+            }
+            return Err(match error.hint {
+                None => error.hint(format!(
+                    "finished segments ({done}) are kept in {}: --resume goes on from there",
+                    folder.display()
+                )),
+                Some(_) => error,
+            });
+        }
+    };
+    if let Err(e) = traced {
+        (control.events)(Event::Warning(e.to_string()));
+    }
+    let (seconds, times) = (begun.elapsed().as_secs_f64(), context.metrics.times());
+    Ok(Report { run: report, seconds, index_seconds, verdict, times })
+}

@@ -1,0 +1,96 @@
+//! What the user should hear of the input and of what became of it.
+
+use super::{Control, Prepared};
+use crate::error::{Error, ErrorKind, Result};
+use crate::options::TranscodeJob;
+use crate::pipeline::RunReport;
+use crate::progress::Event;
+
+/// What the index found that the user should hear, or that `--strict` forbids.
+pub(super) fn note_index(job: &TranscodeJob, prepared: &mut Prepared) -> Result<()> {
+    let summary = &prepared.summary;
+    let file = job.input.name();
+    if let Some((seconds, reason)) = summary.damage.first() {
+        let text = format!("damaged at {seconds:.3} s: {reason}");
+        if job.content.strict {
+            return Err(Error::new(ErrorKind::Input, text)
+                .in_file(file)
+                .hint("without --strict what can be decoded is transcoded"));
+        }
+        prepared.warnings.push(format!("{file}: {text}"));
+    }
+    let video = &prepared.plan.video;
+    if prepared.segments.is_some() {
+        let found = summary.streams.get(video.index).map_or(0, |s| s.packets) as i64;
+        if video.claimed_frames > found && video.claimed_frames - found > 1 {
+            let text = format!(
+                "cut off: the container speaks of {} video packets, {found} are there",
+                video.claimed_frames
+            );
+            if job.content.strict {
+                return Err(Error::new(ErrorKind::Input, text).in_file(file));
+            }
+            prepared.warnings.push(format!("{file}: {text}"));
+        }
+    }
+    if let Some(reason) = &summary.timing_reason {
+        prepared
+            .warnings
+            .push(format!("{file}: frames are addressed by number, and decoded in one go: {reason}"));
+    }
+    Ok(())
+}
+
+/// What the segments' facts say that the user should hear.
+pub(super) fn after_run(
+    job: &TranscodeJob,
+    control: &Control,
+    prepared: &Prepared,
+    report: &RunReport,
+) -> Result<()> {
+    let warn = |text: String| (control.events)(Event::Warning(text));
+    let file = job.input.name();
+    let base = prepared.plan.video.time_base;
+    for warning in &report.sink.warnings {
+        warn(warning.clone());
+    }
+    let damages: u32 = report.results.iter().map(|r| r.facts.damage_count).sum();
+    if damages > 0 {
+        let mut times: Vec<String> = Vec::new();
+        let mut first = String::new();
+        let mut sorted: Vec<_> = report.results.iter().collect();
+        sorted.sort_by_key(|r| r.segment);
+        for damage in sorted.iter().flat_map(|r| &r.facts.damage).take(5) {
+            times.push(damage.time.map_or("?".into(), |t| format!("{:.3} s", base.seconds(t))));
+            if first.is_empty() {
+                first.clone_from(&damage.what);
+            }
+        }
+        let more = if damages as usize > times.len() { " ..." } else { "" };
+        let text = format!("{damages} damaged places, at {}{more} ({first})", times.join(", "));
+        warn(format!("{file}: {text}; everything that a plain decode gives was transcoded"));
+    }
+    for (time, what) in report.results.iter().flat_map(|r| &r.facts.changes).take(5) {
+        warn(format!(
+            "{file}: the picture changes at {:.3} s ({what}); converted to that of the beginning",
+            base.seconds(*time)
+        ));
+    }
+    let mut lost: Vec<&String> = report.results.iter().flat_map(|r| &r.facts.lost_side_data).collect();
+    lost.sort();
+    lost.dedup();
+    for name in lost {
+        warn(format!(
+            "{} can't take the frames' {name}: left out",
+            prepared.plan.allocation.settings.encoder
+        ));
+    }
+    let promised: Option<u64> =
+        prepared.segments.as_ref().map(|s| s.iter().map(|s| u64::from(s.frames)).sum());
+    if let Some(promised) = promised
+        && promised != report.sink.frames
+    {
+        warn(format!("{file}: its packets promise {promised} frames, decoding gives {}", report.sink.frames));
+    }
+    Ok(())
+}

@@ -1,0 +1,237 @@
+//! Looks at the input and settles what is to be done.
+
+use super::choose::choose_run;
+use super::folder::is_device;
+use super::notes::note_index;
+use super::{Control, Prepared};
+use crate::error::{Error, ErrorKind, Result};
+use crate::feed::reader::Replay;
+use crate::index::{Indexer, Summary, Timing, VideoPacket, choose_video};
+use crate::jobs::probe::{self, Described};
+use crate::options::{ContentOptions, Feed, InputTarget, OutputTarget, TranscodeJob};
+use crate::plan::layout::{LayoutBuilder, Segment};
+use crate::plan::streams::map_streams;
+use crate::plan::{InputIdentity, Plan, Planned, Planner, RATE_WINDOW};
+use crate::queue::Limits;
+use crate::sink::check_target;
+use frameloom_media::{Input, OutputFormat};
+use std::collections::VecDeque;
+use std::time::Instant;
+
+/// A pipe of which the first packets were read.
+pub(super) struct OpenPipe {
+    pub(super) replay: Replay,
+    pub(super) indexer: Indexer,
+    pub(super) seen: VecDeque<VideoPacket>,
+    pub(super) layout: LayoutBuilder,
+    pub(super) decided: Vec<Segment>,
+}
+
+/// Looks at the input and settles everything.
+pub fn prepare(job: &TranscodeJob, control: &Control) -> Result<Prepared> {
+    check_target(&job.output, &job.input, job.run.overwrite)?;
+    let path = match &job.output {
+        OutputTarget::File(path) => path.display().to_string(),
+        OutputTarget::Stdout => String::new(),
+    };
+    if job.output == OutputTarget::Stdout && job.content.format.is_none() {
+        return Err(
+            Error::usage("a format is needed for standard output").hint("--format matroska, for example")
+        );
+    }
+    let format = OutputFormat::find(job.content.format.as_deref(), &path)
+        .map_err(|e| Error::usage(e.operation.clone()).because(e.message))?;
+    if job.run.verify
+        && (matches!(&job.output, OutputTarget::Stdout)
+            || matches!(&job.output, OutputTarget::File(path) if is_device(path))
+            || job.input == InputTarget::Stdin)
+    {
+        return Err(Error::usage("--verify reads input and output again: both must be files"));
+    }
+    if let (Some(start), Some(end)) = (job.content.start, job.content.end)
+        && end <= start
+    {
+        return Err(Error::usage("--end must lie after --start"));
+    }
+    crate::plan::encoder::find(&job.content.video.encoder)?;
+    let begun = Instant::now();
+    let input = probe::open(&job.input, &job.content.input_options, &control.stop)?;
+    let mut described = probe::describe(&input);
+    let video = choose_video(&input, wanted_video(&job.content, &described), &job.input.name())?;
+    if let InputTarget::File(_) = job.input {
+        let mut first = probe::open(&job.input, &job.content.input_options, &control.stop)?;
+        first.keep_only(|i| i == video);
+        let packets = std::iter::from_fn(|| first.read().ok().flatten());
+        add_frame_metadata(&mut described.streams[video], packets.take(FIRST_FRAME_WINDOW));
+    }
+    let mut prepared = match job.input {
+        InputTarget::File(_) => prepare_file(job, control, input, described, video, format)?,
+        InputTarget::Stdin => prepare_pipe(job, input, described, video, format)?,
+    };
+    prepared.index_seconds = begun.elapsed().as_secs_f64();
+    note_index(job, &mut prepared)?;
+    choose_run(job, control, &mut prepared)?;
+    Ok(prepared)
+}
+
+/// Packets within which a first frame must come; later, its metadata is not waited for.
+const FIRST_FRAME_WINDOW: usize = 100;
+
+/// HDR10 metadata may stand in the coded frames only, where the container doesn't tell of it, and colour tags there
+/// outweigh the container's, as they do in a plain decode.
+fn add_frame_metadata(
+    stream: &mut frameloom_media::StreamInfo,
+    packets: impl Iterator<Item = impl std::borrow::Borrow<frameloom_media::Packet>>,
+) {
+    let settings = frameloom_media::DecoderSettings { threads: 1 };
+    // A stream that can't be decoded is reported when it is to be decoded.
+    let Ok(mut decoder) = frameloom_media::Decoder::open(&stream.params, stream.time_base, settings) else {
+        return;
+    };
+    for packet in packets {
+        let packet = packet.borrow();
+        if packet.stream() != stream.index || decoder.send(Some(packet)).is_err() {
+            continue;
+        }
+        if let Ok(Some(frame)) = decoder.receive() {
+            frame.tell_colours(&mut stream.params);
+            for found in frame.hdr_side_data() {
+                if stream.params.side_data.iter().all(|s| s.kind != found.kind) {
+                    stream.params.side_data.push(found);
+                }
+            }
+            return;
+        }
+    }
+}
+
+fn wanted_video(content: &ContentOptions, described: &Described) -> Option<usize> {
+    let wanted = content.streams.as_ref()?;
+    let is_video = |i: &&usize| {
+        described
+            .streams
+            .get(**i)
+            .is_some_and(|s| s.kind == frameloom_media::StreamKind::Video && !s.is_attached_picture())
+    };
+    // Without any video among them the first decides what the message says.
+    wanted.iter().find(is_video).or(wanted.first()).copied()
+}
+
+fn prepare_file(
+    job: &TranscodeJob,
+    control: &Control,
+    mut input: Input,
+    described: Described,
+    video: usize,
+    format: OutputFormat,
+) -> Result<Prepared> {
+    let identity = InputIdentity::of(&job.input)?;
+    let name = job.input.name();
+    let pass = |input: &mut Input, timing| -> Result<(Planned, Summary)> {
+        let mut planner = Some(Planner::new(|first| {
+            let timing = if first.iter().any(|p| p.pts.is_none()) { Timing::Ordinal } else { timing };
+            Plan::new(identity.clone(), &job.content, &format, &described.streams[video], timing, first)
+        }));
+        let mut planned: Option<Planned> = None;
+        let mut each = |packet: &VideoPacket| {
+            if let Some(p) = &mut planner {
+                if p.push(*packet)
+                    && let Some(p) = planner.take()
+                {
+                    planned = Some(p.settle()?);
+                }
+            } else if let Some(p) = &mut planned {
+                p.segments.extend(p.layout.push(packet));
+            }
+            Ok(())
+        };
+        let summary = probe::index(input, &described.streams, video, &name, &control.stop, &mut each)?;
+        if let Some(p) = planner.take() {
+            planned = Some(p.settle()?);
+        }
+        let planned = planned.ok_or_else(|| Error::new(ErrorKind::Internal, "no plan was made"))?;
+        Ok((planned, summary))
+    };
+    let (mut planned, mut summary) = pass(&mut input, Timing::Presentation)?;
+    if probe::must_count(planned.plan.timing, &summary) {
+        input = probe::open(&job.input, &job.content.input_options, &control.stop)?;
+        (planned, summary) = pass(&mut input, Timing::Ordinal)?;
+    }
+    let Planned { plan, layout, mut segments } = planned;
+    segments.extend(layout.finish());
+    if segments.is_empty() {
+        let why = match (summary.frames, job.content.start.or(job.content.end)) {
+            (0, _) => "the video stream has no frames",
+            _ => "no frame lies between --start and --end",
+        };
+        return Err(Error::new(ErrorKind::Input, why).in_file(name).in_stream(video));
+    }
+    finish_prepare(job, described, format, plan, Some(segments), summary, None)
+}
+
+fn prepare_pipe(
+    job: &TranscodeJob,
+    mut input: Input,
+    mut described: Described,
+    video: usize,
+    format: OutputFormat,
+) -> Result<Prepared> {
+    let identity = InputIdentity::of(&job.input)?;
+    let mut indexer = Indexer::new(&described.streams, video);
+    let mut first: VecDeque<frameloom_media::Packet> = VecDeque::new();
+    let mut seen = VecDeque::new();
+    while seen.len() < RATE_WINDOW {
+        let packet = match input.read() {
+            // As of a file, what was read so far counts; the pipe's reader finds the damage again.
+            Err(_) if !seen.is_empty() => break,
+            read => read.map_err(|e| Error::media(ErrorKind::Input, &e).in_file(job.input.name()))?,
+        };
+        let Some(packet) = packet else { break };
+        seen.extend(indexer.push(&packet));
+        first.push_back(packet);
+    }
+    if seen.is_empty() {
+        return Err(Error::new(ErrorKind::Input, "the video stream has no frames").in_file(job.input.name()));
+    }
+    add_frame_metadata(&mut described.streams[video], first.iter());
+    let mut planner = Planner::new(|first| {
+        let counted = first.iter().any(|p| p.pts.is_none());
+        let timing = if counted { Timing::Ordinal } else { Timing::Presentation };
+        Plan::new(identity, &job.content, &format, &described.streams[video], timing, first)
+    });
+    for packet in &seen {
+        planner.push(*packet);
+    }
+    let Planned { plan, layout, segments: decided } = planner.settle()?;
+    let summary = indexer.summary().clone();
+    let pipe = OpenPipe { replay: Replay { first, input }, indexer, seen, layout, decided };
+    finish_prepare(job, described, format, plan, None, summary, Some(pipe))
+}
+
+fn finish_prepare(
+    job: &TranscodeJob,
+    described: Described,
+    format: OutputFormat,
+    plan: Plan,
+    segments: Option<Vec<Segment>>,
+    summary: Summary,
+    pipe: Option<OpenPipe>,
+) -> Result<Prepared> {
+    let (mapped, mut warnings) = map_streams(&described.streams, plan.video.index, &job.content, &format)?;
+    warnings.extend(plan.allocation.warnings.iter().cloned());
+    Ok(Prepared {
+        hash: plan.hash()?,
+        plan,
+        segments,
+        summary,
+        mapped,
+        feed: Feed::Auto,
+        workers: 1,
+        async_limits: Limits { items: 1, bytes: 0 },
+        warnings,
+        index_seconds: 0.0,
+        described,
+        format,
+        pipe,
+    })
+}

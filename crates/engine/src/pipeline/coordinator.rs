@@ -1,0 +1,320 @@
+//! Gives out segments, tries again what failed, and sees that one fails or all succeed.
+
+use super::context::parse_facts;
+use super::watch::Watch;
+use super::workers::panic_text;
+use super::{Context, Gate, Message, RunReport, WAITING_FOR_WORKERS, Work};
+use crate::error::{Error, ErrorKind, Result};
+use crate::order::Order;
+use crate::plan::layout::Segment;
+use crate::progress::{Event, Stage};
+use crate::sink::{Finished, WAITING_FOR_SINK};
+use crate::task::SegmentResult;
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
+use std::collections::{BTreeMap, VecDeque};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, PoisonError};
+use std::time::{Duration, Instant};
+
+/// Tries of one segment before the job gives up.
+const TRIES: u32 = 3;
+/// How long workers may take to notice that the job has ended; those that don't are left behind.
+const GRACE: Duration = Duration::from_secs(5);
+
+/// Keeps the job going: dispatches, retries, journals, hands finished segments to the sink in order.
+pub struct Coordinator {
+    context: Arc<Context>,
+    work: Sender<Work>,
+    messages: Receiver<Message>,
+    /// Closed when the last segment has gone.
+    sink: Option<Sender<Finished>>,
+    /// The last segment has gone to the sink: set before the channel closes.
+    complete: Arc<AtomicBool>,
+    /// To be given to workers.
+    ready: VecDeque<(Segment, u32)>,
+    /// Decided and not finished.
+    open: BTreeMap<u32, Segment>,
+    in_flight: usize,
+    order: Order<Finished>,
+    total: Option<u32>,
+    /// Asked to stop before all segments were decided.
+    cut_short: bool,
+    finished: u32,
+    report: RunReport,
+    gate: Arc<Gate>,
+    sink_done: bool,
+    watch: Watch,
+}
+
+impl Coordinator {
+    /// With the channels of workers and sink. `gate` holds a pipe's reader back.
+    pub fn new(
+        context: Arc<Context>,
+        work: Sender<Work>,
+        messages: Receiver<Message>,
+        sink: Sender<Finished>,
+        complete: Arc<AtomicBool>,
+        gate: Arc<Gate>,
+    ) -> Self {
+        Self {
+            context,
+            work,
+            messages,
+            sink: Some(sink),
+            complete,
+            ready: VecDeque::new(),
+            open: BTreeMap::new(),
+            in_flight: 0,
+            order: Order::default(),
+            total: None,
+            cut_short: false,
+            finished: 0,
+            report: RunReport::default(),
+            gate,
+            sink_done: false,
+            watch: Watch::new(),
+        }
+    }
+
+    /// Takes over segments that an earlier run finished, if they fit; returns the numbers of those.
+    pub fn resume(&mut self, segments: &[Segment]) -> Result<Vec<u32>> {
+        let mut taken = Vec::new();
+        for segment in segments {
+            let found = self.context.journal(|journal| {
+                let (was, result) = journal.trusted(segment.id).and_then(|r| parse_facts(&r.facts))?;
+                (was == *segment).then(|| journal.verify(segment.id).map(|()| result))
+            });
+            let result = match found {
+                Ok(Some(Ok(result))) => result,
+                Ok(Some(Err(e))) => {
+                    let text = format!("segment {} of the earlier run is not used: {e}", segment.id);
+                    (self.context.events)(Event::Warning(text));
+                    continue;
+                }
+                Ok(None) | Err(_) => continue,
+            };
+            let progress = &self.context.progress;
+            progress.frames_done.fetch_add(result.frames, Ordering::Relaxed);
+            progress.frames_resumed.fetch_add(result.frames, Ordering::Relaxed);
+            progress.segments_done.fetch_add(1, Ordering::Relaxed);
+            self.report.resumed += 1;
+            taken.push(segment.id);
+            self.hand_over(segment.clone(), result)?;
+        }
+        Ok(taken)
+    }
+
+    /// All segments of a file are known.
+    pub fn all_known(&mut self, segments: &[Segment], finished: &[u32], dispatch: bool) {
+        self.total = Some(segments.len() as u32);
+        for segment in segments.iter().filter(|s| !finished.contains(&s.id)) {
+            self.open.insert(segment.id, segment.clone());
+            if dispatch {
+                self.ready.push_back((segment.clone(), 0));
+            }
+        }
+    }
+
+    /// Runs to the end of the job. On failure everything is told to stop, and what is finished stays in the journal.
+    pub fn run(mut self) -> Result<RunReport> {
+        let steps = catch_unwind(AssertUnwindSafe(|| self.steps()));
+        let result = steps.unwrap_or_else(|panic| {
+            Err(Error::new(ErrorKind::Internal, "the coordinator panicked")
+                .because(panic_text(panic.as_ref())))
+        });
+        if result.is_err() {
+            self.context.stop.store(true, Ordering::Relaxed);
+            self.context.cancel.cancel();
+            self.gate.open();
+            drop(self.sink.take());
+            self.wait_for_workers();
+        }
+        result.map(|()| self.report)
+    }
+
+    fn steps(&mut self) -> Result<()> {
+        loop {
+            if self.context.cancel.is_cancelled() {
+                return Err(Error::interrupted());
+            }
+            self.dispatch()?;
+            if self.total.is_some_and(|total| self.finished >= total) {
+                self.complete.store(!self.cut_short, Ordering::Release);
+                drop(self.sink.take());
+                if self.sink_done {
+                    return if self.cut_short { Err(Error::interrupted()) } else { Ok(()) };
+                }
+            }
+            let soft = self.context.soft_stop.load(Ordering::Relaxed);
+            if soft && self.in_flight == 0 && self.is_split() && self.total.is_none_or(|t| self.finished < t)
+            {
+                return Err(Error::interrupted());
+            }
+            match self.messages.recv_timeout(Duration::from_millis(50)) {
+                Ok(message) => {
+                    self.take(message)?;
+                    self.draw();
+                }
+                Err(RecvTimeoutError::Timeout) => {
+                    self.watch.look(&self.context, self.sink.is_none() && !self.sink_done)?
+                }
+                Err(RecvTimeoutError::Disconnected) => {
+                    return Err(Error::new(ErrorKind::Internal, "all workers have gone"));
+                }
+            }
+        }
+    }
+
+    /// Whether segments are given out here, rather than by the shared decoder.
+    fn is_split(&self) -> bool {
+        !self.ready.is_empty() || self.open.is_empty()
+    }
+
+    fn dispatch(&mut self) -> Result<()> {
+        while self.in_flight < self.context.progress.workers.len()
+            && !self.context.soft_stop.load(Ordering::Relaxed)
+            && let Some((segment, attempt)) = self.ready.pop_front()
+        {
+            let task = self.context.task(&segment, attempt)?;
+            if self.work.send(Work::Range(Box::new(task))).is_err() {
+                return Err(Error::new(ErrorKind::Internal, "all workers have gone"));
+            }
+            self.in_flight += 1;
+            self.draw();
+        }
+        Ok(())
+    }
+
+    /// The depths of the queues that begin or end here.
+    fn draw(&self) {
+        let trace = &self.context.trace;
+        let segments = |chart, depth: usize| trace.counter(chart, &[("segments", depth as u64)]);
+        segments("segments to give out", self.ready.len());
+        segments(WAITING_FOR_WORKERS, self.work.len());
+        segments("segments out of order", self.order.waiting());
+        segments(WAITING_FOR_SINK, self.sink.as_ref().map_or(0, Sender::len));
+        trace.counter("messages to the coordinator", &[("messages", self.messages.len() as u64)]);
+    }
+
+    fn take(&mut self, message: Message) -> Result<()> {
+        match message {
+            Message::Decided { segment, dispatch } => {
+                self.open.insert(segment.id, segment.clone());
+                // Otherwise the shared decoder hands it to a worker itself.
+                if dispatch {
+                    self.ready.push_back((segment, 0));
+                }
+                Ok(())
+            }
+            Message::AllDecided { total, stopped } => {
+                self.cut_short |= stopped;
+                self.total = Some(total);
+                self.context.progress.segments_total.store(total, Ordering::Relaxed);
+                Ok(())
+            }
+            Message::ReaderFailed(error) => Err(error),
+            Message::Sink(result) => {
+                self.sink_done = true;
+                self.report.sink = (*result)?;
+                Ok(())
+            }
+            Message::Outcome { worker, segment, attempt, seconds, dealt, result } => {
+                self.in_flight -= usize::from(!dealt);
+                match *result {
+                    // What a decoder makes of damage depends on its threads: such a segment is decoded again by itself, with one thread, as
+                    // the split feed does.
+                    Ok(result) if dealt && result.facts.damage_count > 0 => {
+                        let progress = &self.context.progress;
+                        progress.frames_done.fetch_sub(result.frames, Ordering::Relaxed);
+                        progress.segments_done.fetch_sub(1, Ordering::Relaxed);
+                        self.ready.push_front((*segment, attempt));
+                        Ok(())
+                    }
+                    Ok(result) => self.succeeded(worker, *segment, seconds, result),
+                    Err(error) => self.failed(*segment, attempt, error),
+                }
+            }
+        }
+    }
+
+    fn succeeded(
+        &mut self,
+        worker: usize,
+        segment: Segment,
+        seconds: f64,
+        result: SegmentResult,
+    ) -> Result<()> {
+        if self.context.plan.content.strict
+            && let Some(damage) = result.facts.damage.first()
+        {
+            let base = self.context.plan.video.time_base;
+            let at = damage.time.map_or("an unknown time".into(), |t| format!("{:.3} s", base.seconds(t)));
+            return Err(Error::new(ErrorKind::Input, format!("damaged at {at}"))
+                .because(&damage.what)
+                .in_file(self.context.plan.input.name.clone())
+                .in_segment(segment.id)
+                .hint("without --strict everything that can be decoded is transcoded"));
+        }
+        self.context.record(&segment, &result)?;
+        self.open.remove(&segment.id);
+        if let Some(spool) = &self.context.spool {
+            let oldest = self.open.values().next().unwrap_or(&segment);
+            let needed = oldest.entries.last().map_or(0, |e| e.number);
+            spool.lock().unwrap_or_else(PoisonError::into_inner).release(needed);
+        }
+        (self.context.events)(Event::Segment { worker, seconds, result: result.clone() });
+        self.gate.leave();
+        self.hand_over(segment, result)
+    }
+
+    fn hand_over(&mut self, segment: Segment, result: SegmentResult) -> Result<()> {
+        self.finished += 1;
+        let path = self.context.journal(|j| j.segment_path(segment.id))?;
+        self.report.segments += 1;
+        self.report.results.push(result);
+        let ready = self.order.push(segment.id, Finished { segment, path }).unwrap_or_default();
+        for finished in ready {
+            if let Some(sink) = &self.sink {
+                // A sink that has ended has said why in a message of its own.
+                let _ = sink.send(finished);
+            }
+        }
+        Ok(())
+    }
+
+    fn failed(&mut self, segment: Segment, attempt: u32, error: Error) -> Result<()> {
+        if self.context.cancel.is_cancelled() || self.context.stop.load(Ordering::Relaxed) {
+            // Whatever FFmpeg says when it is told to stop.
+            return Err(Error::interrupted());
+        }
+        let may = error.may_retry() && attempt + 1 < TRIES;
+        // A disk that is full stays full.
+        if !may {
+            return Err(if attempt > 0 {
+                error.hint(format!(
+                    "it was tried {} times; --resume goes on from the finished segments",
+                    attempt + 1
+                ))
+            } else {
+                error
+            });
+        }
+        self.report.retries += 1;
+        (self.context.events)(Event::Retry { segment: segment.id, attempts: attempt + 1, error });
+        self.ready.push_front((segment, attempt + 1));
+        Ok(())
+    }
+
+    /// Gives workers a moment to notice; one that hangs is left behind.
+    fn wait_for_workers(&mut self) {
+        let begun = Instant::now();
+        let busy = || self.context.progress.workers.iter().any(|w| w.stage() != Stage::Idle);
+        // The sink removes what it has written under its temporary name.
+        while (busy() || !self.sink_done) && begun.elapsed() < GRACE {
+            if let Ok(Message::Sink(_)) = self.messages.recv_timeout(Duration::from_millis(20)) {
+                self.sink_done = true;
+            }
+        }
+    }
+}

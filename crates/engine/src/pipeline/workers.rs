@@ -1,0 +1,92 @@
+//! Threads that do whatever work comes next.
+
+use super::{Context, Message, WAITING_FOR_WORKERS, Work};
+use crate::error::{Error, ErrorKind, Result};
+use crate::isolate;
+use crate::progress::Stage;
+use crate::trace::TrackId;
+use crate::worker::{Observer, encode_segment, run_segment};
+use crossbeam_channel::{Receiver, Sender};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::time::Instant;
+
+/// Starts the workers; they end when the work channel closes.
+pub fn start_workers(
+    context: &Arc<Context>,
+    work: &Receiver<Work>,
+    messages: &Sender<Message>,
+) -> Result<()> {
+    for worker in 0..context.progress.workers.len() {
+        let (context, work, messages) = (context.clone(), work.clone(), messages.clone());
+        let tracks = [
+            context.trace.track(&format!("worker {worker}: decode")),
+            context.trace.track(&format!("worker {worker}: encode")),
+        ];
+        std::thread::Builder::new()
+            .name(format!("worker-{worker}"))
+            .spawn(move || {
+                for item in &work {
+                    context.trace.counter(WAITING_FOR_WORKERS, &[("segments", work.len() as u64)]);
+                    if context.cancel.is_cancelled() {
+                        return;
+                    }
+                    let message = work_on(&context, worker, tracks, item);
+                    if messages.send(message).is_err() {
+                        return;
+                    }
+                }
+            })
+            .map_err(|e| Error::io(ErrorKind::Worker, "can't start a worker", &e))?;
+    }
+    Ok(())
+}
+
+fn work_on(context: &Arc<Context>, worker: usize, tracks: [TrackId; 2], item: Work) -> Message {
+    let begun = Instant::now();
+    let progress = &context.progress;
+    let dealt = matches!(item, Work::Dealt(..));
+    let task = match &item {
+        Work::Range(task) | Work::Dealt(task, _) => task.clone(),
+    };
+    progress.begin(worker, task.segment.id, task.segment.frames);
+    let report = |frames| progress.add(worker, frames);
+    let name = format!("worker {worker}");
+    let (trace, metrics) = (&context.trace, &*context.metrics);
+    let observer = Observer { progress: &report, trace, tracks, name: &name, metrics };
+    let outcome = catch_unwind(AssertUnwindSafe(|| match item {
+        Work::Range(task) => match &context.worker_command {
+            Some(command) if context.run.isolate => {
+                let _span = trace.span(tracks[1], "process", &[]);
+                isolate::run(command, &task, &report, metrics, context.run.stall_timeout, &context.stop)
+            }
+            _ => run_segment(&task, &observer, &context.cancel, &context.stop),
+        },
+        Work::Dealt(task, mut frames) => {
+            let status = context.progress.clone();
+            frames.on_wait(move |waiting| {
+                status.set_stage(worker, if waiting { Stage::Waiting } else { Stage::Busy });
+            });
+            frames.draw(trace, &format!("{name}: dealt frames"));
+            encode_segment(&task, &mut frames, &observer)
+        }
+    }));
+    let result = outcome.unwrap_or_else(|panic| {
+        let said = panic_text(panic.as_ref());
+        Err(Error::new(ErrorKind::Worker, "a worker panicked").because(said).in_segment(task.segment.id))
+    });
+    progress.end(worker, result.is_ok());
+    Message::Outcome {
+        worker,
+        segment: Box::new(task.segment),
+        attempt: task.attempt,
+        seconds: begun.elapsed().as_secs_f64(),
+        dealt,
+        result: Box::new(result),
+    }
+}
+
+pub(super) fn panic_text(panic: &(dyn std::any::Any + Send)) -> &str {
+    let text = panic.downcast_ref::<String>().map(String::as_str);
+    text.or(panic.downcast_ref::<&str>().copied()).unwrap_or("no message")
+}
