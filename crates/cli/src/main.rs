@@ -14,6 +14,7 @@ use std::panic::AssertUnwindSafe;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
+    frameloom_media::return_freed_pictures();
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(e) => {

@@ -52,5 +52,5 @@ pub use params::CodecParams;
 pub use rational::Rational;
 pub use side_data::{SideData, hdr10};
 pub use subtitle::SubtitleTranscoder;
-pub use system::{die_with_parent, free_space};
+pub use system::{die_with_parent, free_space, return_freed_pictures};
 pub use url::file_url;
