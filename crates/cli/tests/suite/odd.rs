@@ -60,10 +60,12 @@ fn a_failure_with_a_device_as_output_leaves_nothing() {
     assert_eq!(scratch.names(), Vec::<String>::new());
 }
 
+type Change = fn(&Path);
+
 /// Frames of two files came together in one output, with exit code 0.
 #[test]
 fn an_input_that_changes_while_it_is_read() {
-    let changes: [(&str, fn(&Path)); 2] = [
+    let changes: [(&str, Change); 2] = [
         ("replaced", |input| {
             std::fs::copy(clip("plain_mkv"), input.with_extension("new")).expect("the clip can be copied");
             std::fs::rename(input.with_extension("new"), input).expect("it can be renamed");
