@@ -283,6 +283,17 @@ def rate(args):
         print(f"{case:12} mean of {len(of_case)} clips", means)
 
 
+def without_paths(arguments):
+    """What was asked for, without the places of this machine."""
+    kept, skip = [], False
+    for argument in arguments:
+        if skip or argument in ("--frameloom", "--ffmpeg", "--ffprobe", "--quality-ffmpeg", "--work", "--out"):
+            skip = not skip
+        else:
+            kept.append(os.path.basename(argument) if argument.startswith("/") else argument)
+    return kept
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("what", choices=["speed", "memory", "rate"])
@@ -318,7 +329,7 @@ def main():
     out.mkdir(parents=True, exist_ok=True)
     version = lambda c: subprocess.run(c, capture_output=True, text=True, check=True).stdout.splitlines()[0]
     facts = {"frameloom": version([str(args.frameloom), "--version"]), "ffmpeg": version([args.ffmpeg, "-version"]),
-             "cores": len(os.sched_getaffinity(0)), "machine": platform.machine(), "arguments": sys.argv[1:]}
+             "cores": len(os.sched_getaffinity(0)), "machine": platform.machine(), "arguments": without_paths(sys.argv[1:])}
 
     def save(name, rows):
         path = out / f"{args.name or name}-{facts['cores']}cores.json"
