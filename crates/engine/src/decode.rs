@@ -3,7 +3,7 @@
 use crate::error::{Error, ErrorKind, Result};
 use crate::index::Timing;
 use crate::source::{self, PacketSource};
-use crate::task::{Damage, SegmentTask, SourceSpec};
+use crate::task::{Damage, SegmentTask};
 use frameloom_media::{Decoder, DecoderSettings, Frame, Packet};
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -63,6 +63,8 @@ pub struct LinearDecoder {
     resolver: TimeResolver,
     /// Damage since it was last asked for.
     damage: Vec<Damage>,
+    /// Complaints that were asked for.
+    complaints: u64,
 }
 
 impl LinearDecoder {
@@ -77,11 +79,15 @@ impl LinearDecoder {
             }
         })?;
         let resolver = TimeResolver::new(task.frame_ticks, task.time_base.ticks(1.0));
-        Ok(Self { decoder, ready: VecDeque::new(), resolver, damage: Vec::new() })
+        Ok(Self { decoder, ready: VecDeque::new(), resolver, damage: Vec::new(), complaints: 0 })
     }
 
     /// Decodes a packet, or with `None` what the decoder still holds.
     pub fn push(&mut self, packet: Option<&Packet>) {
+        if let Some(packet) = packet.filter(|p| p.is_corrupt()) {
+            // Decoders often make a picture of it without a word.
+            self.note(packet.pts(), "the container marks the packet as damaged".into());
+        }
         loop {
             let taken = self.decoder.send(packet).unwrap_or_else(|e| {
                 self.note(packet.and_then(Packet::pts), e.message);
@@ -102,6 +108,13 @@ impl LinearDecoder {
     /// Damage since the last call.
     pub fn take_damage(&mut self) -> Vec<Damage> {
         std::mem::take(&mut self.damage)
+    }
+
+    /// Whether the decoder complained since the last call, of whatever frame. With several threads it may do so without
+    /// any damage being noted.
+    pub fn complained(&mut self) -> bool {
+        let now = self.decoder.complaints();
+        std::mem::replace(&mut self.complaints, now) < now
     }
 
     fn note(&mut self, time: Option<i64>, what: String) {
@@ -157,15 +170,12 @@ impl<'a> RangeDecoder<'a> {
     pub fn open(task: &'a SegmentTask, stop: &'a Arc<AtomicBool>) -> Result<Self> {
         // Frames that are addressed by number can only be counted from the first.
         let by_number = task.timing == Timing::Ordinal;
-        let entries: Vec<_> = if by_number || task.segment.start.is_none() {
-            vec![None]
-        } else {
-            // A pipe's early packets are gone once their segments are done.
-            let beginning = match task.source {
-                SourceSpec::Spool { .. } if !task.segment.entries.is_empty() => None,
-                _ => Some(None),
-            };
-            task.segment.entries.iter().map(Some).chain(beginning).collect()
+        let entries: Vec<_> = match task.segment.entries.as_slice() {
+            entries if !by_number && task.segment.start.is_some() && !entries.is_empty() => {
+                // Not from the beginning: a pipe's early packets are gone by then, and a file's pictures are to be the same.
+                entries.iter().map(Some).collect()
+            }
+            _ => vec![None],
         };
         let mut seen_first: Option<Option<i64>> = None;
         let last = entries.len() - 1;

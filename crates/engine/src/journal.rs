@@ -5,6 +5,7 @@
 //! plan.json            version, hash and text of the plan
 //! journal.ndjson       one finished segment a line, only ever appended to
 //! segments/000012.seg  the finished segments (see `segment_file`), *.part while they are written
+//! *.spool              packets of a pipe (see `spool`)
 //! ```
 //!
 //! # Why a crash at any moment is harmless
@@ -27,6 +28,7 @@ use std::collections::BTreeMap;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, BufRead, BufReader, ErrorKind, Seek, Write};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
@@ -280,6 +282,19 @@ impl Journal {
             self.records.remove(&segment);
             JournalError::Segment { segment, source }
         })
+    }
+
+    /// Removes the job of a process that was killed: the folder's lock names it, is at least so old, and isn't held. False
+    /// if it isn't such a folder.
+    ///
+    /// Errors: `Io`.
+    pub fn remove_abandoned(dir: &Path, pid: u32, age: Duration) -> Result<bool, JournalError> {
+        let Some(_lock) = folder::lock_abandoned(dir, pid, age).map_err(io_error(dir, "look at"))? else {
+            return Ok(false);
+        };
+        folder::clear(dir)?;
+        folder::remove(dir)?;
+        Ok(true)
     }
 
     /// Removes the job: its files, and the folder if nothing else is in it.

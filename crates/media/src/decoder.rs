@@ -7,6 +7,8 @@ use crate::packet::Packet;
 use crate::params::CodecParams;
 use crate::rational::Rational;
 use ffmpeg_sys_the_third as ff;
+use std::ffi::c_int;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 /// How a decoder runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -18,7 +20,11 @@ pub struct DecoderSettings {
 /// A decoder of one stream. Frames come out in presentation order.
 pub struct Decoder {
     context: *mut ff::AVCodecContext,
-    draining: bool,
+    /// Written by the log; the context points to it.
+    complaints: Box<AtomicU64>,
+    video: bool,
+    /// Its packets begin with start codes rather than with lengths.
+    start_codes: bool,
 }
 
 // SAFETY: the context has one owner; libavcodec allows use from one thread at a time, whichever.
@@ -27,6 +33,7 @@ unsafe impl Send for Decoder {}
 impl Decoder {
     /// Opens FFmpeg's preferred decoder for `params`; `time_base` is that of the packets.
     pub fn open(params: &CodecParams, time_base: Rational, settings: DecoderSettings) -> Result<Self> {
+        crate::log::route();
         crate::log::clear();
         let what = || format!("open the decoder for {}", params.codec);
         let name = c_string(&params.codec, "open a decoder")?;
@@ -46,7 +53,23 @@ impl Decoder {
             if context.is_null() {
                 return Err(MediaError::ours(what(), "no memory"));
             }
-            let decoder = Self { context, draining: false };
+            let video = (*context).codec_type == ff::AVMediaType::VIDEO;
+            let start_codes = match params.codec.as_str() {
+                // Their configuration records begin with a version.
+                "h264" | "hevc" | "vvc" => params.extradata.first().is_none_or(|version| *version == 0),
+                "mpeg1video" | "mpeg2video" => true,
+                _ => false,
+            };
+            let decoder = Self { context, complaints: Box::default(), video, start_codes };
+            if video {
+                (*context).get_buffer2 = Some(clean_buffer);
+                // It may be called by any thread, which later versions take for granted.
+                #[cfg(not(feature = "ffmpeg_6_0"))]
+                {
+                    (*context).thread_safe_callbacks = 1;
+                }
+            }
+            (*context).opaque = (&raw const *decoder.complaints).cast_mut().cast();
             check(ff::avcodec_parameters_to_context(context, raw.0), what)?;
             (*context).pkt_timebase = time_base.raw();
             (*context).thread_count = settings.threads.max(1) as i32;
@@ -59,9 +82,11 @@ impl Decoder {
     /// Gives the decoder a packet, or with `None` asks for what it still holds. `Ok(false)`: take frames first, then send the packet again.
     /// An error concerns this packet only: decoding may go on.
     pub fn send(&mut self, packet: Option<&Packet>) -> Result<bool> {
-        if packet.is_none() {
-            self.draining = true;
-        }
+        let plain = match packet {
+            Some(packet) if self.video => packet.in_plain_place(self.start_codes)?,
+            _ => None,
+        };
+        let packet = plain.as_ref().or(packet);
         // SAFETY: valid context; a null packet starts draining.
         let code = unsafe {
             ff::avcodec_send_packet(self.context, packet.map_or(std::ptr::null(), |p| p.0.cast_const()))
@@ -87,16 +112,32 @@ impl Decoder {
         Ok(Some(frame))
     }
 
-    /// Draining began.
-    pub fn is_draining(&self) -> bool {
-        self.draining
+    /// How often it has logged that something can't be decoded as it should. Unlike the flags of frames this misses
+    /// nothing with several threads: a frame's flags are copied while another thread may still be at work on it.
+    pub fn complaints(&self) -> u64 {
+        self.complaints.load(Ordering::Relaxed)
     }
+}
 
-    /// Forgets all state, as after a seek.
-    pub fn flush(&mut self) {
-        self.draining = false;
-        // SAFETY: valid, opened context.
-        unsafe { ff::avcodec_flush_buffers(self.context) }
+/// Memory for a picture, without what an earlier one left in it: where data is damaged some decoders (HEVC) leave parts of a
+/// picture as they were, and which buffer comes back depends on when others were let go.
+///
+/// # Safety
+/// Called by libavcodec, as `AVCodecContext.get_buffer2`.
+unsafe extern "C" fn clean_buffer(
+    context: *mut ff::AVCodecContext,
+    frame: *mut ff::AVFrame,
+    flags: c_int,
+) -> c_int {
+    // SAFETY: libavcodec's own arguments; each buffer is null or new, writable, and of this size.
+    unsafe {
+        let code = ff::avcodec_default_get_buffer2(context, frame, flags);
+        if code >= 0 {
+            for buffer in (*frame).buf.iter().filter(|b| !b.is_null()) {
+                std::ptr::write_bytes((**buffer).data, 0, (**buffer).size as usize);
+            }
+        }
+        code
     }
 }
 

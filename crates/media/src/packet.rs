@@ -6,6 +6,9 @@ use crate::side_data::{SideData, av_copy, copy_all};
 use ffmpeg_sys_the_third as ff;
 use std::ffi::c_int;
 
+/// What the C library aligns all memory to.
+const PLACE: usize = 16;
+
 /// A coded packet; its bytes are reference counted by FFmpeg.
 pub struct Packet(pub(crate) *mut ff::AVPacket);
 
@@ -51,6 +54,31 @@ impl Packet {
             }
         }
         Ok(packet)
+    }
+
+    /// A copy that doesn't show how the packet was come by, where this one does: what decoders make of damaged data depends on
+    /// its place in memory, as they read several bytes at once, and a parser that begins with this packet gives it the zeros
+    /// before its first start code, which otherwise end the packet before.
+    pub(crate) fn in_plain_place(&self, start_codes: bool) -> Result<Option<Self>> {
+        let data = self.data();
+        if data.is_empty() {
+            return Ok(None);
+        }
+        let zeros = data.iter().take_while(|byte| **byte == 0).count();
+        let extra = if start_codes && data.get(zeros) == Some(&1) { zeros.saturating_sub(2) } else { 0 };
+        if extra == 0 && data.as_ptr().addr().is_multiple_of(PLACE) {
+            return Ok(None);
+        }
+        let data = &data[extra..];
+        let copy = Self::new();
+        // SAFETY: both packets are valid; av_new_packet makes room for as many bytes as are copied.
+        unsafe {
+            let what = || "copy a packet".into();
+            crate::error::check(ff::av_new_packet(copy.0, data.len() as c_int), what)?;
+            std::ptr::copy_nonoverlapping(data.as_ptr(), (*copy.0).data, data.len());
+            crate::error::check(ff::av_packet_copy_props(copy.0, self.0), what)?;
+        }
+        Ok(Some(copy))
     }
 
     fn raw(&self) -> &ff::AVPacket {

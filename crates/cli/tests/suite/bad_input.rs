@@ -137,6 +137,9 @@ fn options_that_are_wrong() {
     fails(clip("plain"), "--format nonsense", 2, &["nonsense"]);
     fails(clip("plain"), "--encoder libx264 --crf 99", 2, &["crf"]);
     fails(clip("plain"), "--feed sideways", 2, &["sideways"]);
+    for feed in ["auto", "split", "shared"] {
+        fails(clip("raw_h264"), &format!("--isolate --feed {feed}"), 2, &["--isolate"]);
+    }
 }
 
 #[test]
@@ -370,6 +373,75 @@ fn the_temporary_folder() {
         .ok();
     assert_eq!(fs::read_dir(&temp).expect("it can be listed").count(), 0);
     assert_eq!(scratch.names(), ["out.mkv", "temp"]);
+}
+
+/// Nobody can go on with what a killed run to standard output leaves: a later run removes it.
+#[test]
+fn folders_of_killed_runs() {
+    let scratch = Scratch::new();
+    let temp = scratch.file("temp");
+    fs::create_dir(&temp).expect("the folder can be written");
+    let lasting = |options: &str| {
+        let options = format!("{SLOW} --format matroska --temp {} {options}", temp.display());
+        let mut command = transcode("-", "-", &options);
+        command.stdin(fs::File::open(clip("longer")).expect("the clip is there"));
+        command.env("FRAMELOOM_FAULT", "encode:1:hang");
+        Running::start(command)
+    };
+    let names = || -> Vec<String> {
+        let entries = fs::read_dir(&temp).expect("it can be listed");
+        let mut names: Vec<String> =
+            entries.flatten().map(|e| e.file_name().to_string_lossy().into_owned()).collect();
+        names.sort();
+        names
+    };
+    let wait_for = |count: usize| {
+        let begun = Instant::now();
+        let locked = || names().iter().filter(|n| temp.join(n).join("plan.json").exists()).count();
+        while locked() < count {
+            assert!(begun.elapsed() < Duration::from_secs(60), "{:?}", names());
+            std::thread::sleep(Duration::from_millis(10));
+        }
+    };
+    let age = |name: &str| {
+        let lock = fs::File::options().write(true).open(temp.join(name).join("lock")).expect("it has a lock");
+        let long_ago = std::time::SystemTime::now() - Duration::from_secs(120);
+        lock.set_modified(long_ago).expect("its time can be set");
+    };
+    let mut killed = lasting("");
+    let folder = format!("stdout-{}.frameloom", killed.id());
+    wait_for(1);
+    killed.kill();
+    killed.wait();
+    let mut kept = lasting("--keep-temp");
+    let kept_folder = format!("stdout-{}-kept.frameloom", kept.id());
+    wait_for(2);
+    kept.kill();
+    kept.wait();
+    // This one looks like the first, but for its lock.
+    let foreign = "stdout-1.frameloom";
+    fs::create_dir(temp.join(foreign)).expect("the folder can be written");
+    fs::copy(temp.join(&folder).join("lock"), temp.join(foreign).join("lock")).expect("it can be copied");
+    let mut running = lasting("");
+    let running_folder = format!("stdout-{}.frameloom", running.id());
+    wait_for(3);
+    let all = {
+        let mut all = vec![folder.clone(), kept_folder.clone(), running_folder.clone(), foreign.to_owned()];
+        all.sort();
+        all
+    };
+    let run_another = || {
+        let options = format!("{QUICK} --temp {} -y", temp.display());
+        run(transcode(clip("plain"), scratch.file("out.mkv"), &options)).ok();
+    };
+    run_another();
+    assert_eq!(names(), all, "too young");
+    all.iter().for_each(|name| age(name));
+    run_another();
+    let left: Vec<String> = all.into_iter().filter(|name| *name != folder).collect();
+    assert_eq!(names(), left, "one that runs, one that is to be kept, one that isn't ours");
+    running.kill();
+    running.wait();
 }
 
 #[test]

@@ -19,6 +19,8 @@ pub enum Make {
     Cut(&'static str, usize),
     /// Another clip with bytes in its middle overwritten.
     Damage(&'static str),
+    /// A transport stream with packets missing here and there.
+    Lose(&'static str),
     /// Other clips' bytes, one after the other.
     Join(&'static [&'static str]),
     /// These bytes.
@@ -88,6 +90,7 @@ fn make(recipe: &Recipe) -> PathBuf {
         }
         Make::Cut(of, percent) => (clip(of), percent).hash(&mut hash),
         Make::Damage(of) => (clip(of), "damage").hash(&mut hash),
+        Make::Lose(of) => (clip(of), "lose").hash(&mut hash),
         Make::Join(of) => of.iter().map(|name| clip(name)).collect::<Vec<_>>().hash(&mut hash),
         Make::Bytes(bytes) => bytes.hash(&mut hash),
     }
@@ -117,6 +120,11 @@ fn make(recipe: &Recipe) -> PathBuf {
                 *byte = (i * 37 + 11) as u8;
             }
             write(&part, &whole);
+        }
+        Make::Lose(of) => {
+            let whole = read(of);
+            let kept = whole.chunks(188).enumerate().filter(|(i, _)| *i < 20 || i % 83 != 0);
+            write(&part, &kept.flat_map(|(_, packet)| packet).copied().collect::<Vec<_>>());
         }
         Make::Join(of) => write(&part, &of.iter().flat_map(|name| read(name)).collect::<Vec<_>>()),
         Make::Bytes(bytes) => write(&part, bytes),

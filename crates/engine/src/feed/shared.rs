@@ -5,6 +5,7 @@ use crate::cancel::Cancel;
 use crate::decode::{Decode, LinearDecoder};
 use crate::error::{Error, Result};
 use crate::index::Timing;
+use crate::index::access::PacketKind;
 use crate::metrics::Metrics;
 use crate::plan::layout::Segment;
 use crate::queue::{Receiver, Sender, Weight, bounded};
@@ -80,6 +81,16 @@ impl Decode for DealtFrames {
     }
 }
 
+/// Packets before the first one that decoding this segment by itself may need.
+fn pre_roll(segment: &Segment) -> u64 {
+    match segment.entries.as_slice() {
+        // It begins with this one and nothing before it.
+        [first, ..] if first.kind == PacketKind::Closed && first.pts == segment.start => first.number,
+        [.., last] => last.number,
+        [] => 0,
+    }
+}
+
 /// What the dealer asks when a segment begins: `Some` hands the frames over, `None` passes over the segment.
 pub type Begin<'a> = dyn FnMut(&Segment, DealtFrames) + 'a;
 
@@ -101,8 +112,10 @@ pub struct Dealer {
     all_decided: bool,
     /// Behind the last wanted frame: nothing more needs to be decoded.
     past_end: bool,
-    /// Damage of segments that haven't begun.
-    damage: Vec<Damage>,
+    /// Packets decoded so far.
+    packets: u64,
+    /// The last damage met, and how many packets had been decoded then.
+    damage: Option<(u64, Damage)>,
 }
 
 impl Dealer {
@@ -129,7 +142,8 @@ impl Dealer {
             number: 0,
             all_decided: false,
             past_end: false,
-            damage: Vec::new(),
+            packets: 0,
+            damage: None,
         })
     }
 
@@ -167,12 +181,12 @@ impl Dealer {
             let _span = self.trace.span(self.track, "decode", &[]);
             self.linear.push(packet);
         });
+        self.packets += u64::from(packet.is_some());
+        self.tell_damage();
         while let Some(frame) = self.linear.pop() {
             self.limbo.push_back(frame);
         }
         self.deal(begin)?;
-        self.damage.extend(self.linear.take_damage());
-        self.tell_damage();
         if packet.is_none() {
             self.finish(begin);
         }
@@ -234,29 +248,37 @@ impl Dealer {
         // One queue may hold what all of them together may.
         let (send, receive) = bounded(self.budget.limits(), &self.cancel);
         let frames = DealtFrames { receive, damage: Vec::new(), waiting: Box::new(|_| {}) };
+        if let Some((packets, damage)) = &self.damage
+            && *packets > pre_roll(&next)
+        {
+            // Nobody has dropped the other end yet.
+            let _ = send.send(Dealt::Damage(damage.clone()));
+        }
         begin(&next, frames);
         self.current = Some((next, Some(send)));
         true
     }
 
-    /// Tells the segment that is being dealt what damage it has; without a known place it is this one's.
+    /// Tells the segment that is being dealt of damage, and keeps it for those whose decoding would begin before it.
+    ///
+    /// That may be one segment too many, as a decoder with several threads tells late, and a container marks the packet
+    /// in which it finds out. A segment that is told is decoded again by itself; one that isn't would have other pictures
+    /// than with the split feed.
     fn tell_damage(&mut self) {
-        let Some((segment, Some(send))) = &self.current else { return };
-        let by_time = self.timing == Timing::Presentation;
-        self.damage.retain(|damage| {
-            let later = match (damage.time, segment.end) {
-                (Some(time), Some(end)) => by_time && time >= end,
-                _ => false,
-            };
-            if !later {
+        let mut met = self.linear.take_damage();
+        if self.linear.complained() && met.is_empty() {
+            met.push(Damage { time: None, what: "the decoder complained".into() });
+        }
+        for damage in met {
+            if let Some((_, Some(send))) = &self.current {
+                // An encoder that failed has dropped its end.
                 let _ = send.send(Dealt::Damage(damage.clone()));
             }
-            later
-        });
+            self.damage = Some((self.packets, damage));
+        }
     }
 
     fn end_current(&mut self) {
-        self.tell_damage();
         if let Some((_, Some(send))) = self.current.take() {
             let _ = send.send(Dealt::End);
         }

@@ -3,6 +3,7 @@
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, ErrorKind, Read, Seek, Write};
 use std::path::Path;
+use std::time::Duration;
 
 use super::{JournalError, LOG, PLAN, SEGMENTS, io_error};
 use crate::segment_file::{part_path, sync_parent};
@@ -79,6 +80,22 @@ pub(super) fn lock(dir: &Path) -> Result<Lock, JournalError> {
     Ok(Lock(file))
 }
 
+/// The lock of a folder that process `pid` worked in last, at least so long ago, and nobody works in now. Changes nothing.
+pub(super) fn lock_abandoned(dir: &Path, pid: u32, age: Duration) -> io::Result<Option<Lock>> {
+    let path = dir.join(LOCK);
+    if locked_by(&path) != Some(pid) {
+        return Ok(None);
+    }
+    let file = File::open(&path)?;
+    // A clock that was set back says nothing.
+    let old = file.metadata()?.modified()?.elapsed().is_ok_and(|elapsed| elapsed >= age);
+    if !old || file.try_lock().is_err() {
+        return Ok(None);
+    }
+    let lock = Lock(file);
+    Ok(is_file_at(&lock.0, &path)?.then_some(lock))
+}
+
 fn locked_by(path: &Path) -> Option<u32> {
     fs::read_to_string(path).ok()?.strip_prefix(LOCK_TEXT)?.trim().parse().ok()
 }
@@ -106,14 +123,19 @@ pub(super) fn clear(dir: &Path) -> Result<(), JournalError> {
     remove_file(&plan)?;
     remove_file(&part_path(&plan))?;
     remove_file(&dir.join(LOG))?;
-    let segments = dir.join(SEGMENTS);
-    let entries = match fs::read_dir(&segments) {
+    remove_files(dir, is_spool_name)?;
+    remove_files(&dir.join(SEGMENTS), is_segment_name)
+}
+
+/// Removes the files with such names; a folder that isn't there has none.
+fn remove_files(dir: &Path, ours: fn(&str) -> bool) -> Result<(), JournalError> {
+    let entries = match fs::read_dir(dir) {
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
-        entries => entries.map_err(io_error(&segments, "list"))?,
+        entries => entries.map_err(io_error(dir, "list"))?,
     };
     for entry in entries {
-        let entry = entry.map_err(io_error(&segments, "list"))?;
-        if entry.file_name().to_str().is_some_and(is_segment_name) {
+        let entry = entry.map_err(io_error(dir, "list"))?;
+        if entry.file_name().to_str().is_some_and(ours) {
             remove_file(&entry.path())?;
         }
     }
@@ -131,6 +153,12 @@ pub(super) fn remove(dir: &Path) -> Result<(), JournalError> {
 fn is_segment_name(name: &str) -> bool {
     let stem = name.strip_suffix(".part").unwrap_or(name).strip_suffix(".seg");
     stem.is_some_and(|stem| stem.len() >= 6 && stem.bytes().all(|byte| byte.is_ascii_digit()))
+}
+
+/// What `spool` puts aside.
+fn is_spool_name(name: &str) -> bool {
+    let stem = name.strip_suffix(".part").unwrap_or(name).strip_suffix(".spool");
+    stem.is_some_and(|stem| stem.starts_with("video-") || stem.starts_with("others-"))
 }
 
 fn remove_file(path: &Path) -> Result<(), JournalError> {

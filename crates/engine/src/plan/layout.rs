@@ -43,7 +43,7 @@ pub struct Segment {
     pub end: Option<i64>,
     /// Frames that the packets promise. Decoding may give another number (two fields in two packets, hidden frames).
     pub frames: u32,
-    /// Where decoding may begin, best first. After the last of them there is only the beginning of the input.
+    /// Where decoding may begin, best first; at the beginning of the input, where there is none.
     pub entries: Vec<Entry>,
 }
 

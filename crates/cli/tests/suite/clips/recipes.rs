@@ -1,6 +1,6 @@
 //! What each clip is, and why it is there.
 
-use super::Make::{Bytes, Cut, Damage, Ffmpeg, Join};
+use super::Make::{Bytes, Cut, Damage, Ffmpeg, Join, Lose};
 use super::Recipe;
 
 macro_rules! recipes {
@@ -114,6 +114,9 @@ max-cll=1000,400:hdr10=1");
     no_index_mp4 "mp4" Cut("plain", 70);
     damaged_mkv "mkv" Damage("plain_mkv");
     damaged_ts "ts" Damage("plain_ts");
+    damaged_hevc_ts "ts" Damage("open_hevc_ts");
+    lossy_ts "ts" Lose("plain_ts");
+    lossy_hevc_ts "ts" Lose("open_hevc_ts");
     damaged_mp4 "mp4" Damage("plain");
     damaged_10bit "mkv" Damage("h264_10bit");
     // Every stream's clock falls back by three seconds midway.

@@ -25,6 +25,11 @@ pub(super) fn choose_run(job: &TranscodeJob, control: &Control, prepared: &mut P
     let ordinal = plan.timing == Timing::Ordinal;
     let pipe = prepared.pipe.is_some();
     prepared.feed = match job.run.feed {
+        Feed::Split | Feed::Auto if ordinal && job.run.isolate => {
+            return Err(Error::usage(
+                "--isolate can't be used with this input: its frames can only be counted by one decoder",
+            ));
+        }
         Feed::Split if ordinal => {
             prepared
                 .warnings
@@ -33,11 +38,6 @@ pub(super) fn choose_run(job: &TranscodeJob, control: &Control, prepared: &mut P
         }
         Feed::Shared if job.run.isolate => {
             return Err(Error::usage("--isolate needs --feed split: a worker process decodes for itself"));
-        }
-        Feed::Auto if ordinal && job.run.isolate => {
-            return Err(Error::usage(
-                "--isolate can't be used with this input: its frames can only be counted by one decoder",
-            ));
         }
         Feed::Auto if ordinal => Feed::Shared,
         Feed::Auto if pipe => {

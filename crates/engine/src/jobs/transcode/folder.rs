@@ -7,6 +7,14 @@ use crate::options::{OutputTarget, TranscodeJob};
 use crate::pipeline::{Context, journal_error};
 use crate::progress::Event;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+/// How long a folder that nobody can resume is left alone after its process has begun.
+const ABANDONED_AFTER: Duration = Duration::from_secs(60);
+
+/// How the folders of outputs begin that are no files: the number of the process follows.
+const STDOUT: &str = "stdout-";
+const DEVICE: &str = "frameloom-";
 
 /// A device or a named pipe: what is written there can't be read again.
 pub(super) fn is_device(path: &Path) -> bool {
@@ -15,16 +23,17 @@ pub(super) fn is_device(path: &Path) -> bool {
 
 /// Where finished segments wait.
 pub fn job_folder(job: &TranscodeJob) -> PathBuf {
+    // A name that `remove_abandoned` passes over.
+    let kept = if job.run.keep_temp { "-kept" } else { "" };
+    let unnamed = |start: &str| (std::env::temp_dir(), format!("{start}{}{kept}", std::process::id()));
     let (folder, name) = match &job.output {
-        OutputTarget::File(path) if is_device(path) => {
-            (std::env::temp_dir(), format!("frameloom-{}", std::process::id()))
-        }
+        OutputTarget::File(path) if is_device(path) => unnamed(DEVICE),
         OutputTarget::File(path) => {
             let name = path.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
             let folder = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
             (folder.to_owned(), name)
         }
-        OutputTarget::Stdout => (std::env::temp_dir(), format!("stdout-{}", std::process::id())),
+        OutputTarget::Stdout => unnamed(STDOUT),
     };
     job.run.temp.clone().unwrap_or(folder).join(format!("{name}.frameloom"))
 }
@@ -35,16 +44,25 @@ pub(super) fn finish_journal(context: &Context, keep: bool) -> Result<()> {
         return Ok(());
     }
     let Some(journal) = context.take_journal() else { return Ok(()) };
-    remove_spools(journal.dir());
     journal.remove().map_err(|e| journal_error(&e))
 }
 
-fn remove_spools(folder: &Path) {
-    let Ok(entries) = std::fs::read_dir(folder) else { return };
-    for entry in entries.flatten() {
-        let name = entry.file_name().to_string_lossy().into_owned();
-        if name.ends_with(".spool") || name.ends_with(".spool.part") {
-            let _ = std::fs::remove_file(entry.path());
+/// Removes what killed runs to standard output or a device left where this run would put its own: nobody can go on with it.
+pub(super) fn remove_abandoned(job: &TranscodeJob) {
+    let place = job.run.temp.clone().unwrap_or_else(std::env::temp_dir);
+    for entry in std::fs::read_dir(place).into_iter().flatten().flatten() {
+        let name = entry.file_name();
+        let pid = name.to_str().and_then(|name| {
+            let stem = name.strip_suffix(".frameloom")?;
+            stem.strip_prefix(STDOUT).or(stem.strip_prefix(DEVICE))?.parse().ok()
+        });
+        // A link may lead anywhere.
+        let (Some(pid), Ok(true)) = (pid, entry.file_type().map(|kind| kind.is_dir())) else { continue };
+        match Journal::remove_abandoned(&entry.path(), pid, ABANDONED_AFTER) {
+            Ok(true) => tracing::info!("{}: left by a run that was killed; removed", entry.path().display()),
+            Ok(false) => {}
+            // It may be another user's.
+            Err(error) => tracing::debug!("{error}"),
         }
     }
 }

@@ -25,7 +25,7 @@ use crate::queue::Limits;
 use crate::trace::Trace;
 use crate::verify::Verdict;
 use execute::execute;
-use folder::{check_space, finish_journal, is_device, open_journal};
+use folder::{check_space, finish_journal, is_device, open_journal, remove_abandoned};
 use frameloom_media::OutputFormat;
 use prepare::OpenPipe;
 use std::sync::Arc;
@@ -104,6 +104,7 @@ pub fn run(job: &TranscodeJob, control: &Control) -> Result<Report> {
     crate::encode::SegmentEncoder::open(&prepared.plan.allocation)
         .map_err(|e| Error { kind: ErrorKind::Usage, ..e })?;
     let folder = job_folder(job);
+    remove_abandoned(job);
     check_space(job, &prepared, &folder)?;
     let journal = open_journal(job, control, &prepared, &folder)?;
     let index_seconds = prepared.index_seconds;
