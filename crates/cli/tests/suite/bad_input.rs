@@ -455,6 +455,23 @@ fn pipes_cannot_be_resumed() {
     assert_eq!(scratch.names(), Vec::<String>::new());
 }
 
+/// A pipe's plan can't be made anew when its times jump back late: no frame is lost without a word.
+#[test]
+fn a_pipe_whose_times_jump_back_late() {
+    for feed in ["shared", "split"] {
+        let scratch = Scratch::new();
+        let mut command = transcode("-", scratch.file("out.mkv"), &format!("{QUICK} --feed {feed}"));
+        command.stdin(fs::File::open(clip("jumping")).expect("the clip is there"));
+        let said = run(command).expect_code(1);
+        assert!(said.error().contains("jump back"), "{}", said.stderr);
+        assert!(said.stderr.contains("save it as a file"), "{}", said.stderr);
+        assert_eq!(scratch.names(), Vec::<String>::new());
+    }
+    let scratch = Scratch::new();
+    let said = run(transcode(clip("jumping"), scratch.file("out.mkv"), QUICK)).ok();
+    assert!(said.stderr.contains("400 frames"), "{}", said.stderr);
+}
+
 /// Odd names are only names.
 #[test]
 fn odd_names() {

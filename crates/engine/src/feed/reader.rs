@@ -63,8 +63,13 @@ pub struct PipeReader {
 }
 
 impl PipeReader {
-    /// Reads to the end; returns what was found, and whether it was stopped before.
-    pub fn run(mut self, mut dealer: Option<Dealer>, listener: &mut dyn Listener) -> Result<(Summary, bool)> {
+    /// Reads to the end; returns what was found, and whether it was stopped before. `dealer` stays the caller's, who can say
+    /// what failed before its end tells the workers that something did.
+    pub fn run(
+        mut self,
+        dealer: &mut Option<Dealer>,
+        listener: &mut dyn Listener,
+    ) -> Result<(Summary, bool)> {
         let mut held: VecDeque<(i64, Packet)> = VecDeque::new();
         let mut stopped = false;
         // Decided while planning; told only when their packets are in the spool.
@@ -91,12 +96,18 @@ impl PipeReader {
                     None => continue,
                 },
             };
+            if let (Timing::Presentation, Some(at)) = (self.timing, self.indexer.summary().jump) {
+                // The plan can't be made anew, and frames behind the jump would fall between its segments.
+                return Err(Error::new(ErrorKind::Input, format!("its times jump back after {at:.3} s"))
+                    .because("a pipe is planned before that can be known")
+                    .hint("save it as a file and transcode that"));
+            }
             self.spool.lock().unwrap_or_else(PoisonError::into_inner).push(video.number, &packet)?;
             if self.seen.is_empty() {
-                Self::announce(std::mem::take(&mut early), &mut dealer, listener)?;
+                Self::announce(std::mem::take(&mut early), dealer, listener)?;
             }
-            Self::announce(new, &mut dealer, listener)?;
-            if let Some(dealer) = &mut dealer {
+            Self::announce(new, dealer, listener)?;
+            if let Some(dealer) = dealer {
                 let address = match self.timing {
                     Timing::Presentation => video.pts.unwrap_or(i64::MIN),
                     Timing::Ordinal => video.number as i64,
@@ -119,10 +130,10 @@ impl PipeReader {
             }
         }
         self.others.flush()?;
-        Self::announce(early, &mut dealer, listener)?;
+        Self::announce(early, dealer, listener)?;
         let rest = if stopped { Vec::new() } else { self.layout.finish() };
-        Self::announce(rest, &mut dealer, listener)?;
-        if let Some(mut dealer) = dealer
+        Self::announce(rest, dealer, listener)?;
+        if let Some(dealer) = dealer
             && !stopped
         {
             dealer.all_decided();
@@ -156,11 +167,12 @@ impl PipeReader {
     }
 }
 
-/// Reads a file once for the shared feed; all segments are known. Returns whether it was stopped.
+/// Reads a file once for the shared feed; all segments are known. Returns whether it was stopped. `dealer` as in
+/// [`PipeReader::run`].
 pub fn read_file(
     mut input: Input,
     video: usize,
-    mut dealer: Dealer,
+    dealer: &mut Dealer,
     soft_stop: &AtomicBool,
     listener: &mut dyn Listener,
 ) -> Result<bool> {

@@ -18,7 +18,8 @@ use std::sync::Arc;
 /// What travels from the decoder to an encoder.
 enum Dealt {
     Frame(Frame, Permit),
-    Damage(Damage),
+    /// What comes before and after may not be what decoding the segment by itself gives.
+    Damage,
     /// The segment is complete; a queue that closes without it was broken off.
     End,
 }
@@ -27,7 +28,7 @@ impl Weight for Dealt {
     fn weight(&self) -> usize {
         match self {
             Self::Frame(frame, _) => frame.bytes(),
-            Self::Damage(_) | Self::End => 0,
+            Self::Damage | Self::End => 0,
         }
     }
 }
@@ -35,7 +36,7 @@ impl Weight for Dealt {
 /// An encoder's end: the frames of one segment.
 pub struct DealtFrames {
     receive: Receiver<Dealt>,
-    damage: Vec<Damage>,
+    damaged: bool,
     waiting: Box<dyn Fn(bool) + Send>,
 }
 
@@ -43,6 +44,11 @@ impl DealtFrames {
     /// `waiting` is told when waiting for the decoder begins and ends.
     pub fn on_wait(&mut self, waiting: impl Fn(bool) + Send + 'static) {
         self.waiting = Box::new(waiting);
+    }
+
+    /// The frames ended early because of damage: the segment is to be decoded by itself.
+    pub fn is_damaged(&self) -> bool {
+        self.damaged
     }
 
     /// Draws how many frames wait, from now on.
@@ -53,31 +59,33 @@ impl DealtFrames {
 
 impl Decode for DealtFrames {
     fn next(&mut self) -> Result<Option<Frame>> {
-        loop {
-            let at_once = self.receive.try_recv().map_err(|_| Error::interrupted())?;
-            let dealt = match at_once {
-                Some(dealt) => dealt,
-                None => {
-                    (self.waiting)(true);
-                    let dealt = self.receive.recv().map_err(|_| Error::interrupted())?;
-                    (self.waiting)(false);
-                    dealt
-                }
-            };
-            match dealt {
-                Dealt::Frame(frame, permit) => {
-                    // The encoder holds the picture from here on; the queue's limit is for what waits.
-                    drop(permit);
-                    return Ok(Some(frame));
-                }
-                Dealt::Damage(damage) => self.damage.push(damage),
-                Dealt::End => return Ok(None),
+        let at_once = self.receive.try_recv().map_err(|_| Error::interrupted())?;
+        let dealt = match at_once {
+            Some(dealt) => dealt,
+            None => {
+                (self.waiting)(true);
+                let dealt = self.receive.recv().map_err(|_| Error::interrupted())?;
+                (self.waiting)(false);
+                dealt
             }
+        };
+        match dealt {
+            Dealt::Frame(frame, permit) => {
+                // The encoder holds the picture from here on; the queue's limit is for what waits.
+                drop(permit);
+                Ok(Some(frame))
+            }
+            Dealt::Damage => {
+                self.damaged = true;
+                Err(Error::interrupted())
+            }
+            Dealt::End => Ok(None),
         }
     }
 
+    /// None: what is dealt to the end has none.
     fn damage(&mut self) -> Vec<Damage> {
-        std::mem::take(&mut self.damage)
+        Vec::new()
     }
 }
 
@@ -114,8 +122,8 @@ pub struct Dealer {
     past_end: bool,
     /// Packets decoded so far.
     packets: u64,
-    /// The last damage met, and how many packets had been decoded then.
-    damage: Option<(u64, Damage)>,
+    /// How many packets had been decoded when damage was last met.
+    damaged: u64,
 }
 
 impl Dealer {
@@ -143,7 +151,7 @@ impl Dealer {
             all_decided: false,
             past_end: false,
             packets: 0,
-            damage: None,
+            damaged: 0,
         })
     }
 
@@ -247,12 +255,10 @@ impl Dealer {
         self.end_current();
         // One queue may hold what all of them together may.
         let (send, receive) = bounded(self.budget.limits(), &self.cancel);
-        let frames = DealtFrames { receive, damage: Vec::new(), waiting: Box::new(|_| {}) };
-        if let Some((packets, damage)) = &self.damage
-            && *packets > pre_roll(&next)
-        {
+        let frames = DealtFrames { receive, damaged: false, waiting: Box::new(|_| {}) };
+        if self.damaged > pre_roll(&next) {
             // Nobody has dropped the other end yet.
-            let _ = send.send(Dealt::Damage(damage.clone()));
+            let _ = send.send(Dealt::Damage);
         }
         begin(&next, frames);
         self.current = Some((next, Some(send)));
@@ -262,19 +268,19 @@ impl Dealer {
     /// Tells the segment that is being dealt of damage, and keeps it for those whose decoding would begin before it.
     ///
     /// That may be one segment too many, as a decoder with several threads tells late, and a container marks the packet
-    /// in which it finds out. A segment that is told is decoded again by itself; one that isn't would have other pictures
-    /// than with the split feed.
+    /// in which it finds out. A segment that is told gets no further frames and is decoded again by itself; one that isn't
+    /// would have other pictures than with the split feed.
     fn tell_damage(&mut self) {
-        let mut met = self.linear.take_damage();
-        if self.linear.complained() && met.is_empty() {
-            met.push(Damage { time: None, what: "the decoder complained".into() });
+        let noted = !self.linear.take_damage().is_empty();
+        if !self.linear.complained() && !noted {
+            return;
         }
-        for damage in met {
-            if let Some((_, Some(send))) = &self.current {
-                // An encoder that failed has dropped its end.
-                let _ = send.send(Dealt::Damage(damage.clone()));
-            }
-            self.damage = Some((self.packets, damage));
+        self.damaged = self.packets;
+        if let Some((_, send)) = &mut self.current
+            && let Some(open) = send.take()
+        {
+            // An encoder that failed has dropped its end.
+            let _ = open.send(Dealt::Damage);
         }
     }
 

@@ -80,6 +80,8 @@ pub struct Summary {
     pub timing: Timing,
     /// Why, when not by presentation time.
     pub timing_reason: Option<String>,
+    /// Time in seconds behind which times jump back.
+    pub jump: Option<f64>,
     /// Times (seconds) and reasons of damage that the container's reader saw; the first few.
     pub damage: Vec<(f64, String)>,
 }
@@ -115,6 +117,7 @@ impl Indexer {
                 keys: KeyCounts::default(),
                 timing: Timing::Presentation,
                 timing_reason: None,
+                jump: None,
                 damage: Vec::new(),
             },
             number: 0,
@@ -199,20 +202,24 @@ impl Indexer {
     }
 
     fn watch_times(&mut self, packet: &Packet) {
-        if self.summary.timing == Timing::Ordinal {
-            return;
-        }
         if packet.pts().is_none() {
-            self.summary.timing = Timing::Ordinal;
-            self.summary.timing_reason = Some("its packets have no presentation times".into());
-        } else if let (Some(last), Some(dts)) = (self.last_dts, packet.dts())
+            self.count_frames(|| "its packets have no presentation times".into());
+        }
+        if let (Some(last), Some(dts)) = (self.last_dts, packet.dts())
             && self.time_base.seconds(last.saturating_sub(dts)) > JUMP_SECONDS
         {
             let at = self.time_base.seconds(last);
-            self.summary.timing = Timing::Ordinal;
-            self.summary.timing_reason = Some(format!("its times jump back after {at:.3} s"));
+            self.summary.jump.get_or_insert(at);
+            self.count_frames(|| format!("its times jump back after {at:.3} s"));
         }
         self.last_dts = packet.dts().or(self.last_dts);
+    }
+
+    fn count_frames(&mut self, why: impl FnOnce() -> String) {
+        if self.summary.timing == Timing::Presentation {
+            self.summary.timing = Timing::Ordinal;
+            self.summary.timing_reason = Some(why());
+        }
     }
 }
 

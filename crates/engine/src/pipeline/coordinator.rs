@@ -222,18 +222,14 @@ impl Coordinator {
             Message::Outcome { worker, segment, attempt, seconds, dealt, result } => {
                 self.in_flight -= usize::from(!dealt);
                 match *result {
-                    // What a decoder makes of damage depends on its threads: such a segment is decoded again by itself, with one thread, as
-                    // the split feed does.
-                    Ok(result) if dealt && result.facts.damage_count > 0 => {
-                        let progress = &self.context.progress;
-                        progress.frames_done.fetch_sub(result.frames, Ordering::Relaxed);
-                        progress.segments_done.fetch_sub(1, Ordering::Relaxed);
-                        self.ready.push_front((*segment, attempt));
-                        Ok(())
-                    }
                     Ok(result) => self.succeeded(worker, *segment, seconds, result),
                     Err(error) => self.failed(*segment, attempt, error),
                 }
+            }
+            Message::Damaged { segment, attempt } => {
+                // What a decoder makes of damage depends on its threads: by itself it has one, as with the split feed.
+                self.ready.push_front((segment, attempt));
+                Ok(())
             }
         }
     }

@@ -59,6 +59,13 @@ pub enum Message {
         /// The result.
         result: Box<Result<SegmentResult>>,
     },
+    /// The shared decoder met damage: the segment is to be decoded by itself.
+    Damaged {
+        /// Which.
+        segment: Segment,
+        /// How often it was tried before.
+        attempt: u32,
+    },
     /// The sink has ended.
     Sink(Box<Result<SinkReport>>),
 }

@@ -54,6 +54,7 @@ fn work_on(context: &Arc<Context>, worker: usize, tracks: [TrackId; 2], item: Wo
     let name = format!("worker {worker}");
     let (trace, metrics) = (&context.trace, &*context.metrics);
     let observer = Observer { progress: &report, trace, tracks, name: &name, metrics };
+    let mut damaged = false;
     let outcome = catch_unwind(AssertUnwindSafe(|| match item {
         Work::Range(task) => match &context.worker_command {
             Some(command) if context.run.isolate => {
@@ -68,7 +69,9 @@ fn work_on(context: &Arc<Context>, worker: usize, tracks: [TrackId; 2], item: Wo
                 status.set_stage(worker, if waiting { Stage::Waiting } else { Stage::Busy });
             });
             frames.draw(trace, &format!("{name}: dealt frames"));
-            encode_segment(&task, &mut frames, &observer)
+            let result = encode_segment(&task, &mut frames, &observer);
+            damaged = frames.is_damaged();
+            result
         }
     }));
     let result = outcome.unwrap_or_else(|panic| {
@@ -76,6 +79,9 @@ fn work_on(context: &Arc<Context>, worker: usize, tracks: [TrackId; 2], item: Wo
         Err(Error::new(ErrorKind::Worker, "a worker panicked").because(said).in_segment(task.segment.id))
     });
     progress.end(worker, result.is_ok());
+    if damaged {
+        return Message::Damaged { segment: task.segment, attempt: task.attempt };
+    }
     Message::Outcome {
         worker,
         segment: Box::new(task.segment),

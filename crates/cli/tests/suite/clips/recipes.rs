@@ -106,6 +106,9 @@ max-cll=1000,400:hdr10=1");
     resized "ts" Join(&["plain_video_ts", "smaller_ts"]);
     // The second part begins before the first one ends.
     overlapping "ts" Join(&["plain_video_ts", "plain_video_ts"]);
+    longer_ts "ts" Ffmpeg("-i {longer} -map 0:v -c copy -f mpegts");
+    // Its times jump back after eight seconds.
+    jumping "ts" Join(&["longer_ts", "longer_ts"]);
     plain_video_ts "ts" Ffmpeg("-i {plain} -map 0:v -c copy -f mpegts");
     faststart "mp4" Ffmpeg("-i {plain} -c copy -movflags +faststart");
     cut_mp4 "mp4" Cut("faststart", 70);

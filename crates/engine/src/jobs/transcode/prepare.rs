@@ -194,9 +194,8 @@ fn prepare_pipe(
         return Err(Error::new(ErrorKind::Input, "the video stream has no frames").in_file(job.input.name()));
     }
     add_frame_metadata(&mut described.streams[video], first.iter());
+    let timing = indexer.summary().timing;
     let mut planner = Planner::new(|first| {
-        let counted = first.iter().any(|p| p.pts.is_none());
-        let timing = if counted { Timing::Ordinal } else { Timing::Presentation };
         Plan::new(identity, &job.content, &format, &described.streams[video], timing, first)
     });
     for packet in &seen {

@@ -15,6 +15,7 @@ use crate::plan::layout::Segment;
 use crate::progress::Event;
 use crate::spool::OtherWriter;
 use crossbeam_channel::Sender;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -103,7 +104,7 @@ pub(super) fn start_reader(
     if split && pipe.is_none() {
         return Ok(());
     }
-    let dealer = if split {
+    let mut dealer = if split {
         None
     } else {
         let budget = Budget::new(prepared.async_limits, &context.cancel, &context.trace);
@@ -138,8 +139,8 @@ pub(super) fn start_reader(
     std::thread::Builder::new()
         .name("reader".into())
         .spawn(move || {
-            let outcome = match (pipe, spool, file, dealer, others) {
-                (Some(pipe), Some(spool), _, dealer, Some(others)) => {
+            let read = || match (pipe, spool, others, file, &mut dealer) {
+                (Some(pipe), Some(spool), Some(others), _, dealer) => {
                     let OpenPipe { replay, indexer, seen, layout, decided } = pipe;
                     let reader = PipeReader {
                         replay,
@@ -158,12 +159,14 @@ pub(super) fn start_reader(
                         listener.damaged(&summary, known_damage).map(|()| stopped)
                     })
                 }
-                (None, _, Some(input), Some(mut dealer), _) => {
+                (None, _, _, Some(input), Some(dealer)) => {
                     dealer.decide(segments);
                     read_file(input, video, dealer, &soft_stop, &mut listener)
                 }
                 _ => Ok(false),
             };
+            let outcome = catch_unwind(AssertUnwindSafe(read))
+                .unwrap_or_else(|_| Err(Error::new(ErrorKind::Internal, "reading the input panicked")));
             let message = match outcome {
                 Ok(stopped) => {
                     let total = match (listener.announce, stopped) {
@@ -176,6 +179,8 @@ pub(super) fn start_reader(
                 Err(error) => Message::ReaderFailed(error),
             };
             let _ = messages.send(message);
+            // Not before: the workers would say that they were interrupted.
+            drop(dealer);
         })
         .map(|_| ())
         .map_err(|e| Error::io(ErrorKind::Input, "can't start the reader", &e))
