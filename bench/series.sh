@@ -26,15 +26,21 @@ lanes)
     # The input once, before anybody is timed.
     bench speed --cases x264-ultrafast --seconds 60 --pairs 1 --name warm >/dev/null
     lane() { # NUMBER CASES...
-        local number=$1
+        local number=$1 run=0
         shift
         for case in "$@"; do
             bench speed --cases "$case" --seconds 60 --pairs 1 --cpus "$((2 * number))-$((2 * number + 1))" \
-                --name "lane$number-$case"
+                --name "lane$number-$case-$((++run))"
         done
     }
-    for number in 0 1 2 3 4; do lane "$number" x265-medium & done
-    for number in 5 6 7; do lane "$number" svtav1-8 x264-medium & done
+    # One word a lane, its cases joined by +; the default wants 32 cores.
+    x265=x265-medium svt=svtav1-8 x264=x264-medium+x264-medium
+    number=0
+    for cases in ${LANES:-$x265 $svt $x264 $x265 $svt $x264 $x265 $svt $x264 $x265 $svt $x265 $svt $x265 $svt $x264}; do
+        IFS=+ read -ra list <<<"$cases"
+        lane "$number" "${list[@]}" &
+        number=$((number + 1))
+    done
     wait
     ;;
 slow) bench speed --cases rav1e,aom,vpx --seconds "${SECONDS_OF_INPUT:-32}" --pairs "${PAIRS:-1}" --name slow ;;
