@@ -23,13 +23,14 @@ wide)
     done
     ;;
 lanes)
+    seconds=${SECONDS_OF_INPUT:-60}
     # The input once, before anybody is timed.
-    bench speed --cases x264-ultrafast --seconds 60 --pairs 1 --name warm >/dev/null
+    bench speed --cases x264-ultrafast --seconds "$seconds" --pairs 1 --name warm >/dev/null
     lane() { # NUMBER CASES...
         local number=$1 run=0
         shift
         for case in "$@"; do
-            bench speed --cases "$case" --seconds 60 --pairs 1 --cpus "$((2 * number))-$((2 * number + 1))" \
+            bench speed --cases "$case" --seconds "$seconds" --pairs 1 --cpus "$((2 * number))-$((2 * number + 1))" \
                 --name "lane$number-$case-$((++run))"
         done
     }
