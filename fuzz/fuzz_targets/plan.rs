@@ -3,7 +3,7 @@
 #![no_main]
 
 use frameloom::index::{Indexer, Timing, nominal_rate};
-use frameloom::options::{AudioOptions, ContentOptions, SubtitleOptions, VideoOptions};
+use frameloom::options::{ContentOptions, OutputOptions, VideoOptions};
 use frameloom::plan::{InputIdentity, Plan, Planner};
 use frameloom_media::{CodecParams, InputOptions, OutputFormat, Packet, Rational, StreamInfo, StreamKind};
 use libfuzzer_sys::fuzz_target;
@@ -71,10 +71,12 @@ fuzz_target!(|data: &[u8]| {
     let seconds = |b: &mut Bytes<'_>| (b.byte() & 3 == 0).then(|| (b.number() as f64 / 16.0).abs());
     let content = ContentOptions {
         input_options: InputOptions::default(),
-        format: None,
-        video: VideoOptions { encoder: "ffv1".into(), gop: Some(u32::from(bytes.byte()) + 1), ..VideoOptions::default() },
-        audio: AudioOptions::Copy,
-        subtitles: SubtitleOptions::Copy,
+        outputs: vec![OutputOptions {
+            video: VideoOptions { encoder: "ffv1".into(), ..VideoOptions::default() },
+            ..OutputOptions::default()
+        }],
+        gop: Some(u32::from(bytes.byte()) + 1),
+        fixed_gop: false,
         streams: None,
         start: seconds(&mut bytes),
         end: seconds(&mut bytes),
@@ -105,7 +107,7 @@ fuzz_target!(|data: &[u8]| {
     let identity = InputIdentity { name: "fuzz".into(), bytes: None, digest: None };
     let timing = summary.timing;
     let mut planner =
-        Planner::new(|first| Plan::new(identity, &content, &format, &stream, timing, first));
+        Planner::new(|first| Plan::new(identity, &content, std::slice::from_ref(&format), &stream, timing, first));
     for packet in &packets {
         planner.push(*packet);
     }

@@ -29,7 +29,7 @@ pub struct Global {
 
 #[derive(Debug, Subcommand)]
 pub enum Command {
-    /// Transcode one file on all cores.
+    /// Transcode one file on all cores, into one or several.
     Transcode(Box<TranscodeArgs>),
     /// Show what the index knows of a file.
     Probe(ProbeArgs),
@@ -63,9 +63,11 @@ pub enum FeedArg {
 pub struct TranscodeArgs {
     /// The input; "-" reads standard input.
     pub input: PathBuf,
-    /// The output; "-" writes standard output.
-    #[arg(short, long, value_name = "FILE")]
-    pub output: PathBuf,
+    /// An output, with settings of its own if need be; "-" writes standard output. May be given several times: the input is
+    /// decoded once for all. Settings: format, encoder, crf, qp, preset, tune, pix-fmt, size, threads, audio, subtitles,
+    /// opt:NAME (see docs/outputs.md).
+    #[arg(short, long = "output", value_name = "FILE[,KEY=VALUE...]", required = true)]
+    pub outputs: Vec<std::ffi::OsString>,
 
     /// Container of the output, by FFmpeg's name; otherwise by the output's ending.
     #[arg(long, value_name = "NAME", help_heading = "Containers")]

@@ -67,7 +67,7 @@ impl View {
                 if self.printer.is_json() {
                     self.printer.object(&serde_json::json!({
                         "type": "segment", "segment": result.segment, "worker": worker, "seconds": seconds,
-                        "frames": result.frames, "bytes": result.sealed.bytes, "damage": result.facts.damage_count,
+                        "frames": result.frames(), "bytes": result.bytes(), "damage": result.damage().0,
                     }));
                 }
             }

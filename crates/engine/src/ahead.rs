@@ -49,7 +49,7 @@ impl DecodeAhead {
     ) -> Self {
         let (send, receive) = bounded(AHEAD, cancel);
         observer.trace.watch_queue(&format!("{}: decoded frames", observer.name), &receive);
-        let (trace, metrics, track) = (observer.trace, observer.metrics, observer.tracks[0]);
+        let (trace, metrics, track) = (observer.trace, observer.metrics, observer.tracks.decode);
         scope.spawn(move || {
             let args = [("segment", i64::from(task.segment.id))];
             let opened = metrics.decode.busy(|| {

@@ -1,5 +1,6 @@
 //! Where stages run, and how many tasks fit there.
 
+use frameloom_media::VideoEncoderSettings;
 use serde::Serialize;
 use std::num::NonZeroUsize;
 
@@ -30,11 +31,16 @@ impl Device {
         Self { name: "cpu".into(), cores, memory: memory() }
     }
 
-    /// Workers for an encoder of `threads` threads and `bytes` of memory each: all cores are kept busy, within the free memory.
-    pub fn workers(&self, encoder: &str, threads: u32, bytes: u64) -> usize {
+    /// Workers that run these encoders side by side: all cores are kept busy, within the free memory.
+    pub fn workers(&self, encoders: &[Load]) -> usize {
+        let threads: u32 = encoders.iter().map(|e| e.threads.max(1)).sum();
+        let bytes: u64 = encoders.iter().map(|e| e.bytes).sum();
         // A second encoder fills the gaps while the first one begins a segment. SVT-AV1 has few: on two cores a second one
-        // only cost 5 % more processor time.
-        let least = if encoder == "libsvtav1" { 1 } else { self.cores.min(2) };
+        // only cost 5 % more processor time. Several outputs fill each other's.
+        let least = match encoders {
+            [one] if !one.steady => self.cores.min(2),
+            _ => 1,
+        };
         // On 16 cores four x264 workers of four threads kept 12 cores busy (lookahead, seams, the last frames of a segment). Eight took
         // less time than six, one run each (bench/runs/2026-11-21-xeon-16cores); more than eight of four threads was not tried.
         let by_cores = (2 * self.cores).div_ceil(threads.max(1) as usize).min(2 * self.cores).max(least);
@@ -44,17 +50,48 @@ impl Device {
     }
 }
 
-/// Bytes that a worker is likely to take: the encoder's lookahead and references, the decoder's, and the library itself. An
-/// estimate by frames held, not measured.
-pub fn worker_bytes(encoder: &str, frame_bytes: u64) -> u64 {
-    let frames = match encoder {
-        "libsvtav1" => 300,
-        "libx265" => 160,
-        "libaom-av1" | "librav1e" => 150,
-        "libx264" | "libx264rgb" => 110,
-        _ => 60,
+/// What an encoder asks of a device.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Load {
+    /// Threads.
+    pub threads: u32,
+    /// Bytes of memory: lookahead and references, the decoder's, and the library itself. An estimate by frames held, not
+    /// measured.
+    pub bytes: u64,
+    /// It keeps its threads busy from beginning to end.
+    pub steady: bool,
+}
+
+impl Load {
+    /// Of an encoder with these settings.
+    pub fn of(settings: &VideoEncoderSettings) -> Self {
+        let frames = match settings.encoder.as_str() {
+            "libsvtav1" => 300,
+            "libx265" => 160,
+            "libaom-av1" | "librav1e" => 150,
+            "libx264" | "libx264rgb" => 110,
+            _ => 60,
+        };
+        let frame = frame_bytes(settings.width, settings.height, &settings.pixel_format);
+        Self {
+            threads: settings.threads,
+            bytes: (64 << 20) + frames * frame,
+            steady: settings.encoder == "libsvtav1",
+        }
+    }
+}
+
+/// Bytes of a frame in memory, near enough for planning.
+pub fn frame_bytes(width: u32, height: u32, format: &str) -> u64 {
+    let deep = ["10", "12", "14", "16"].iter().any(|d| format.contains(d));
+    let planes = if format.contains("444") || format.contains("rgb") || format.contains("gbr") {
+        3.0
+    } else if format.contains("422") {
+        2.0
+    } else {
+        1.5
     };
-    (64 << 20) + frames * frame_bytes
+    (f64::from(width) * f64::from(height) * planes) as u64 * if deep { 2 } else { 1 }
 }
 
 fn memory() -> Memory {
@@ -103,10 +140,14 @@ mod tests {
             cores,
             memory: Memory { total: 1 << 40, available },
         };
-        assert_eq!(device(16, 1 << 40).workers("libx264", 4, 1 << 30), 8);
-        assert_eq!(device(2, 1 << 40).workers("libx264", 4, 1 << 30), 2);
-        assert_eq!(device(2, 1 << 40).workers("libsvtav1", 4, 1 << 30), 1);
-        assert_eq!(device(16, 5 << 30).workers("libx264", 1, 1 << 30), 4);
-        assert_eq!(device(16, 0).workers("libx264", 1, 1 << 30), 1);
+        let load = |threads| Load { threads, bytes: 1 << 30, steady: false };
+        let svt = Load { steady: true, ..load(4) };
+        assert_eq!(device(16, 1 << 40).workers(&[load(4)]), 8);
+        assert_eq!(device(2, 1 << 40).workers(&[load(4)]), 2);
+        assert_eq!(device(2, 1 << 40).workers(&[svt]), 1);
+        assert_eq!(device(2, 1 << 40).workers(&[load(4), load(2)]), 1);
+        assert_eq!(device(16, 1 << 40).workers(&[load(4), load(2), load(2)]), 4);
+        assert_eq!(device(16, 5 << 30).workers(&[load(1)]), 4);
+        assert_eq!(device(16, 0).workers(&[load(1)]), 1);
     }
 }

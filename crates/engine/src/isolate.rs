@@ -8,7 +8,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::metrics::{Metrics, Times};
 use crate::task::{SegmentResult, SegmentTask};
 use crate::trace::Trace;
-use crate::worker::{Observer, run_segment};
+use crate::worker::{Observer, Tracks, run_segment};
 use serde::{Deserialize, Serialize};
 use std::io::{BufRead, BufReader, Write};
 use std::process::{Child, Command, Stdio};
@@ -142,10 +142,15 @@ pub fn serve(input: &mut dyn BufRead, output: &mut (dyn Write + Send)) -> Result
         }
     };
     let trace = Trace::disabled();
-    let tracks = [trace.track("decode"), trace.track("encode")];
+    let tracks = Tracks::new(&trace, "worker process", task.renditions.len());
     let metrics = Metrics::default();
-    let observer =
-        Observer { progress: &progress, trace: &trace, tracks, name: "worker process", metrics: &metrics };
+    let observer = Observer {
+        progress: &progress,
+        trace: &trace,
+        tracks: &tracks,
+        name: "worker process",
+        metrics: &metrics,
+    };
     let outcome = run_segment(&task, &observer, &Cancel::new(), &stop);
     say(&Reply::Times(metrics.times())).map_err(|e| broken(&e))?;
     let reply = match outcome {

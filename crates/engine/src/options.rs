@@ -1,5 +1,7 @@
 //! What a transcoding job is asked to do, as values that can be stored, hashed and sent.
 
+pub mod spec;
+
 use crate::plan::size::Size;
 use frameloom_media::InputOptions;
 use serde::{Deserialize, Serialize};
@@ -35,7 +37,7 @@ impl InputTarget {
 
 pub use frameloom_media::file_url;
 
-/// Where the output goes.
+/// Where an output goes.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum OutputTarget {
     /// A file.
@@ -81,10 +83,6 @@ pub struct VideoOptions {
     pub pixel_format: Option<String>,
     /// Size of the pictures; `None`: the source's.
     pub size: Option<Size>,
-    /// Highest number of frames between key frames.
-    pub gop: Option<u32>,
-    /// Key frames at exact multiples of the interval only.
-    pub fixed_gop: bool,
     /// Further options by the encoder's own names.
     pub options: Vec<(String, String)>,
     /// Threads inside one encoder; `None`: by picture size and encoder, never by the machine.
@@ -131,11 +129,9 @@ pub enum Feed {
     Shared,
 }
 
-/// What decides the bytes of the output (beside the input and the libraries).
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct ContentOptions {
-    /// How the input is opened.
-    pub input_options: InputOptions,
+/// What is in one output.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct OutputOptions {
     /// FFmpeg's name of the container; `None`: by the output's ending.
     pub format: Option<String>,
     /// Video settings.
@@ -144,16 +140,29 @@ pub struct ContentOptions {
     pub audio: AudioOptions,
     /// Subtitles.
     pub subtitles: SubtitleOptions,
+}
+
+/// What decides the bytes of the outputs (beside the input and the libraries).
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ContentOptions {
+    /// How the input is opened.
+    pub input_options: InputOptions,
     /// Streams to take, by number in the input; `None`: the best video and all others.
     pub streams: Option<Vec<usize>>,
     /// Begin at this many seconds after the first frame.
     pub start: Option<f64>,
     /// End at this many seconds after the first frame.
     pub end: Option<f64>,
+    /// Highest number of frames between key frames. All outputs have the same, so that their segments line up.
+    pub gop: Option<u32>,
+    /// Key frames at exact multiples of the interval only.
+    pub fixed_gop: bool,
     /// Seconds of a segment; `None`: about 10.
     pub segment_seconds: Option<f64>,
     /// Damage in the input is a failure.
     pub strict: bool,
+    /// What is in each output: at least one.
+    pub outputs: Vec<OutputOptions>,
 }
 
 /// How the job runs: nothing here changes a byte of the output.
@@ -201,15 +210,22 @@ impl Default for RunOptions {
     }
 }
 
-/// One input, one output.
+/// One input, any number of outputs.
 #[derive(Clone, Debug)]
 pub struct TranscodeJob {
     /// From where.
     pub input: InputTarget,
-    /// To where.
-    pub output: OutputTarget,
+    /// To where: as many as `content` has outputs.
+    pub outputs: Vec<OutputTarget>,
     /// What decides the bytes.
     pub content: ContentOptions,
     /// How it runs.
     pub run: RunOptions,
+}
+
+impl TranscodeJob {
+    /// The outputs, for messages.
+    pub fn output_names(&self) -> String {
+        self.outputs.iter().map(OutputTarget::name).collect::<Vec<_>>().join(", ")
+    }
 }

@@ -135,7 +135,7 @@ impl PacketSource for SpoolSource {
             let Some(reader) = &mut self.open else { return Ok(None) };
             match reader.next_packet().map_err(|e| broken(&e))? {
                 None => self.open = None,
-                Some(stored) => return restore(stored).map(Some),
+                Some(stored) => return restore(&stored).map(Some),
             }
         }
     }

@@ -25,9 +25,9 @@ fn store(packet: &Packet) -> StoredPacket {
 }
 
 /// A stored packet as one to be decoded.
-pub fn restore(stored: StoredPacket) -> Result<Packet> {
+pub fn restore(stored: &StoredPacket) -> Result<Packet> {
     let side: Vec<SideData> =
-        stored.side_data.into_iter().map(|(kind, data)| SideData { kind, data }).collect();
+        stored.side_data.iter().map(|(kind, data)| SideData { kind: *kind, data: data.clone() }).collect();
     Packet::from_parts(&stored.data, stored.pts, stored.dts, stored.duration, stored.flags, &side)
         .map_err(|e| Error::media(ErrorKind::Internal, &e))
 }
@@ -107,9 +107,24 @@ const IN_MEMORY: usize = 16 << 20;
 /// Bytes of packets that go into one file.
 const IN_FILE: usize = 4 << 20;
 
+#[derive(Clone)]
 enum Batch {
-    One(Box<StoredPacket>),
-    File(PathBuf),
+    One(Arc<StoredPacket>),
+    File(Arc<OnDisk>),
+}
+
+/// A file of packets; it goes when the last reader has read it.
+struct OnDisk(PathBuf);
+
+impl Drop for OnDisk {
+    fn drop(&mut self) {
+        // The job folder may have gone before.
+        if let Err(e) = std::fs::remove_file(&self.0)
+            && e.kind() != std::io::ErrorKind::NotFound
+        {
+            tracing::warn!("{}: can't be removed: {e}", self.0.display());
+        }
+    }
 }
 
 /// What is on the way.
@@ -134,7 +149,8 @@ impl Waiting {
 /// The packets of the other streams on their way from a pipe to the muxer: an unlimited queue in limited memory.
 pub struct OtherWriter {
     folder: PathBuf,
-    send: Sender<Batch>,
+    /// One for each reader.
+    send: Vec<Sender<Batch>>,
     waiting: Arc<Waiting>,
     trace: Trace,
     pending: Vec<StoredPacket>,
@@ -147,13 +163,18 @@ pub struct OtherReader {
     receive: Receiver<Batch>,
     waiting: Arc<Waiting>,
     trace: Trace,
-    open: Option<SegmentReader>,
+    open: Option<(SegmentReader, Arc<OnDisk>)>,
     cancel: Cancel,
 }
 
-/// Both ends; files go into `folder`.
-pub fn others(folder: &Path, cancel: &Cancel, trace: &Trace) -> (OtherWriter, OtherReader) {
-    let (send, receive) = crossbeam_channel::unbounded();
+/// The writing end and `readers` reading ends, each of which gets everything; files go into `folder`.
+pub fn others(
+    folder: &Path,
+    readers: usize,
+    cancel: &Cancel,
+    trace: &Trace,
+) -> (OtherWriter, Vec<OtherReader>) {
+    let (send, receive): (Vec<_>, Vec<_>) = (0..readers).map(|_| crossbeam_channel::unbounded()).unzip();
     let waiting = Arc::new(Waiting::default());
     (
         OtherWriter {
@@ -165,7 +186,16 @@ pub fn others(folder: &Path, cancel: &Cancel, trace: &Trace) -> (OtherWriter, Ot
             pending_bytes: 0,
             files: 0,
         },
-        OtherReader { receive, waiting, trace: trace.clone(), open: None, cancel: cancel.clone() },
+        receive
+            .into_iter()
+            .map(|receive| OtherReader {
+                receive,
+                waiting: waiting.clone(),
+                trace: trace.clone(),
+                open: None,
+                cancel: cancel.clone(),
+            })
+            .collect(),
     )
 }
 
@@ -173,13 +203,14 @@ impl OtherWriter {
     /// Takes a packet. A reader that has gone is no error here: it has its own.
     pub fn push(&mut self, packet: &Packet) -> Result<()> {
         let stored = store(packet);
-        let bytes = stored.weight();
+        // Counted for each reader: it is theirs until the last has it.
+        let bytes = stored.weight() * self.send.len();
         let waiting = &self.waiting;
-        waiting.packets.fetch_add(1, Ordering::Relaxed);
+        waiting.packets.fetch_add(self.send.len(), Ordering::Relaxed);
         let fits = waiting.in_memory.load(Ordering::Relaxed) + bytes <= IN_MEMORY;
         waiting.in_memory.fetch_add(bytes, Ordering::Relaxed);
         if self.pending.is_empty() && fits {
-            let _ = self.send.send(Batch::One(Box::new(stored)));
+            self.give(&Batch::One(Arc::new(stored)));
         } else {
             self.pending_bytes += bytes;
             self.pending.push(stored);
@@ -206,8 +237,14 @@ impl OtherWriter {
         self.waiting.in_memory.fetch_sub(bytes, Ordering::Relaxed);
         self.waiting.on_disk.fetch_add(bytes, Ordering::Relaxed);
         writer.finish_unsynced(&()).map_err(|e| write_error(&e))?;
-        let _ = self.send.send(Batch::File(path));
+        self.give(&Batch::File(Arc::new(OnDisk(path))));
         Ok(())
+    }
+
+    fn give(&self, batch: &Batch) {
+        for send in &self.send {
+            let _ = send.send(batch.clone());
+        }
     }
 }
 
@@ -215,16 +252,12 @@ impl OtherReader {
     /// The next packet with its stream's number; waits for it. `None` once the writer is gone and all is read.
     pub fn read(&mut self) -> Result<Option<(usize, Packet)>> {
         loop {
-            if let Some(reader) = &mut self.open {
+            if let Some((reader, _)) = &mut self.open {
                 let next = reader.next_packet().map_err(|e| Error::new(ErrorKind::Journal, e.to_string()))?;
                 if let Some(stored) = next {
-                    return self.hand_out(stored, |w| &w.on_disk);
+                    return self.hand_out(&stored, |w| &w.on_disk);
                 }
-                let path = reader.path().to_owned();
                 self.open = None;
-                if let Err(e) = std::fs::remove_file(&path) {
-                    tracing::warn!("{}: can't be removed: {e}", path.display());
-                }
             }
             let batch = crossbeam_channel::select! {
                 recv(self.receive) -> batch => batch,
@@ -232,19 +265,19 @@ impl OtherReader {
             };
             match batch {
                 Err(_) => return Ok(None),
-                Ok(Batch::File(path)) => {
-                    let reader = SegmentReader::open(path)
+                Ok(Batch::File(file)) => {
+                    let reader = SegmentReader::open(&file.0)
                         .map_err(|e| Error::new(ErrorKind::Journal, e.to_string()))?;
-                    self.open = Some(reader);
+                    self.open = Some((reader, file));
                 }
-                Ok(Batch::One(stored)) => return self.hand_out(*stored, |w| &w.in_memory),
+                Ok(Batch::One(stored)) => return self.hand_out(&stored, |w| &w.in_memory),
             }
         }
     }
 
     fn hand_out(
         &self,
-        stored: StoredPacket,
+        stored: &StoredPacket,
         from: fn(&Waiting) -> &AtomicUsize,
     ) -> Result<Option<(usize, Packet)>> {
         from(&self.waiting).fetch_sub(stored.weight(), Ordering::Relaxed);

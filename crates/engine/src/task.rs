@@ -42,14 +42,21 @@ pub struct SegmentTask {
     pub timing: Timing,
     /// Duration of a frame in ticks, where nothing better is known.
     pub frame_ticks: i64,
-    /// Encoder settings.
-    pub allocation: Allocation,
+    /// What is made of its frames, for each output.
+    pub renditions: Vec<RenditionTask>,
     /// Threads of the decoder; the pictures don't depend on it.
     pub decoder_threads: u32,
-    /// The segment file to be written.
-    pub output: PathBuf,
     /// 0 for the first try.
     pub attempt: u32,
+}
+
+/// One output's part of a segment.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct RenditionTask {
+    /// Encoder settings.
+    pub allocation: Allocation,
+    /// The segment file to be written.
+    pub output: PathBuf,
 }
 
 /// Damage that a decoder met.
@@ -91,15 +98,39 @@ pub struct SegmentHeader {
     pub announced_reorder: u32,
 }
 
-/// A finished segment.
+/// One output's finished part of a segment.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct SegmentResult {
-    /// Number of the segment.
-    pub segment: u32,
+pub struct RenditionResult {
     /// The file's identity.
     pub sealed: Sealed,
     /// Frames in it.
     pub frames: u64,
     /// Facts without the times, which are in the file.
     pub facts: SegmentFacts,
+}
+
+/// A finished segment.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct SegmentResult {
+    /// Number of the segment.
+    pub segment: u32,
+    /// For each output; never empty.
+    pub renditions: Vec<RenditionResult>,
+}
+
+impl SegmentResult {
+    /// Frames of the first output.
+    pub fn frames(&self) -> u64 {
+        self.renditions.first().map_or(0, |r| r.frames)
+    }
+
+    /// Bytes of all files.
+    pub fn bytes(&self) -> u64 {
+        self.renditions.iter().map(|r| r.sealed.bytes).sum()
+    }
+
+    /// What decoding the segment met, the same for all outputs.
+    pub fn damage(&self) -> (u32, &[Damage]) {
+        self.renditions.first().map_or((0, &[]), |r| (r.facts.damage_count, r.facts.damage.as_slice()))
+    }
 }

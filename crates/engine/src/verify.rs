@@ -9,6 +9,7 @@ use crate::index::access::PacketKind;
 use crate::options::file_url;
 use crate::pipeline::{Context, RunReport};
 use crate::plan::Plan;
+use crate::plan::encoder::Allocation;
 use crate::plan::layout::{Entry, Segment};
 use crate::process::{Conform, Process};
 use crate::segment_file::SegmentReader;
@@ -51,15 +52,21 @@ pub struct Verdict {
     pub worst: u32,
 }
 
-/// Decodes source and result, the file `output`, segment by segment, and compares them.
-pub fn run(output: &Path, plan: &Plan, context: &Context, report: &RunReport) -> Result<Verdict> {
+/// Decodes source and result, the file `output` of that number, segment by segment, and compares them.
+pub fn run(
+    output: &Path,
+    number: usize,
+    plan: &Plan,
+    context: &Context,
+    report: &RunReport,
+) -> Result<Verdict> {
     fault::point("verify", 0, 0)?;
     let mut segments: Vec<(Segment, SegmentFacts, u64)> = Vec::new();
     let mut ids: Vec<u32> = report.results.iter().map(|r| r.segment).collect();
     ids.sort_unstable();
     let mut before = 0;
     for id in ids {
-        let (segment, path) = context.finished(id)?;
+        let (segment, path) = context.finished(id, number)?;
         let broken = |e: &dyn std::fmt::Display| Error::new(ErrorKind::Journal, e.to_string()).in_segment(id);
         let mut reader = SegmentReader::open(path).map_err(|e| broken(&e))?;
         let facts: SegmentFacts = reader.trailer().map_err(|e| broken(&e))?;
@@ -67,8 +74,10 @@ pub fn run(output: &Path, plan: &Plan, context: &Context, report: &RunReport) ->
         segments.push((segment, facts, before));
         before += frames;
     }
-    let (stream, options) = output_stream(output, plan, context)?;
-    let mut file = Finished { output, options, stream, offset: 0 };
+    let rendition = &plan.renditions[number];
+    let (stream, options) = output_stream(output, &rendition.format, context)?;
+    let allocation = &rendition.allocation;
+    let mut file = Finished { output, options, stream, allocation, offset: 0 };
     file.offset = first_offset(&file, plan, &segments, context)?;
     let next = AtomicUsize::new(0);
     let results: Mutex<Vec<Result<Option<Sums>>>> = Mutex::new(Vec::new());
@@ -96,8 +105,8 @@ pub fn run(output: &Path, plan: &Plan, context: &Context, report: &RunReport) ->
     verdict(&sums, plan)
 }
 
-fn output_stream(output: &Path, plan: &Plan, context: &Context) -> Result<(StreamInfo, InputOptions)> {
-    let (input, options) = reopen(output, &plan.format, &context.stop)?;
+fn output_stream(output: &Path, format: &str, context: &Context) -> Result<(StreamInfo, InputOptions)> {
+    let (input, options) = reopen(output, format, &context.stop)?;
     let video = input.best_video().ok_or_else(|| {
         Error::new(ErrorKind::Check, "the result has no video").in_file(output.display().to_string())
     })?;
@@ -133,9 +142,8 @@ fn output_task(file: &Finished<'_>, segment: Segment, plan: &Plan) -> SegmentTas
         time_base: stream.time_base,
         timing: Timing::Presentation,
         frame_ticks: plan.video.time_base.rescale(plan.frame_ticks, stream.time_base).max(1),
-        allocation: plan.allocation.clone(),
+        renditions: Vec::new(),
         decoder_threads: 1,
-        output: std::path::PathBuf::new(),
         attempt: 0,
     }
 }
@@ -158,6 +166,7 @@ struct Finished<'a> {
     output: &'a Path,
     options: InputOptions,
     stream: StreamInfo,
+    allocation: &'a Allocation,
     /// Ticks by which the container moved everything.
     offset: i64,
 }
@@ -196,7 +205,7 @@ fn compare(
     let mut results = RangeDecoder::open(&result_task, &context.stop)?;
     let source_task = SegmentTask { decoder_threads: 1, ..context.task(segment, 0)? };
     let mut sources = RangeDecoder::open(&source_task, &context.stop)?;
-    let mut conform = Conform::new(&plan.allocation);
+    let mut conform = Conform::new(file.allocation);
     let mut sums = Sums {
         segment: segment.id,
         start: *first,

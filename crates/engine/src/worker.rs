@@ -3,28 +3,46 @@
 use crate::ahead::DecodeAhead;
 use crate::cancel::Cancel;
 use crate::decode::Decode;
-use crate::encode::{Encode, SegmentEncoder, TimedPacket};
 use crate::error::{Error, ErrorKind, Result};
 use crate::fault;
 use crate::metrics::Metrics;
-use crate::process::{Conform, Process};
-use crate::segment_file::{SegmentWriter, StoredPacket};
-use crate::task::{SegmentFacts, SegmentHeader, SegmentResult, SegmentTask};
+use crate::queue::{Limits, Receiver, RecvError, Weight, bounded};
+use crate::rendition::{Met, SegmentRendition, share};
+use crate::task::{RenditionResult, SegmentResult, SegmentTask};
 use crate::trace::{Trace, TrackId};
+use frameloom_media::Frame;
+use std::panic::resume_unwind;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
-/// Damages of one segment that are kept with their times.
-const DAMAGE_KEPT: usize = 8;
+/// A worker's lines in the timeline.
+#[derive(Clone, Debug)]
+pub struct Tracks {
+    /// Its decoder.
+    pub decode: TrackId,
+    /// Its encoders, one for each output.
+    pub encode: Vec<TrackId>,
+}
+
+impl Tracks {
+    /// For a worker of that name with so many outputs.
+    pub fn new(trace: &Trace, name: &str, outputs: usize) -> Self {
+        let encode = |i| match outputs {
+            1 => trace.track(&format!("{name}: encode")),
+            _ => trace.track(&format!("{name}: encode for output {}", i + 1)),
+        };
+        Self { decode: trace.track(&format!("{name}: decode")), encode: (0..outputs).map(encode).collect() }
+    }
+}
 
 /// What a worker reports while it works.
 pub struct Observer<'a> {
     /// Called with the number of frames encoded since the last call, at least once a second while things move.
-    pub progress: &'a dyn Fn(u32),
+    pub progress: &'a (dyn Fn(u32) + Sync),
     /// Where spans go.
     pub trace: &'a Trace,
-    /// The worker's tracks: decode, encode.
-    pub tracks: [TrackId; 2],
+    /// The worker's tracks.
+    pub tracks: &'a Tracks,
     /// The worker's name, for the charts of its queues.
     pub name: &'a str,
     /// Where times go.
@@ -40,94 +58,180 @@ pub fn run_segment(
 ) -> Result<SegmentResult> {
     std::thread::scope(|scope| {
         let mut frames = DecodeAhead::start(scope, task, observer, cancel, stop);
-        encode_segment(task, &mut frames, observer)
+        encode_segment(task, &mut frames, observer, cancel)
     })
 }
 
-/// Encodes the frames that `frames` gives, into the segment's file.
+/// Encodes the frames that `frames` gives, into the segment's files.
 pub fn encode_segment(
     task: &SegmentTask,
     frames: &mut dyn Decode,
     observer: &Observer<'_>,
+    cancel: &Cancel,
 ) -> Result<SegmentResult> {
-    work(task, frames, observer).map_err(|e| e.in_segment(task.segment.id))
-}
-
-fn work(task: &SegmentTask, frames: &mut dyn Decode, observer: &Observer<'_>) -> Result<SegmentResult> {
-    let id = task.segment.id;
-    let mut encoder = SegmentEncoder::open(&task.allocation)?;
-    let mut conform = Conform::new(&task.allocation);
-    let header = SegmentHeader {
-        params: encoder.params()?,
-        time_base: task.time_base,
-        announced_reorder: encoder.announced_reorder(),
+    let renditions = match task.renditions.as_slice() {
+        [_] => encode_one(task, frames, observer).map(|one| vec![one]),
+        _ => encode_all(task, frames, observer, cancel),
     };
-    let mut writer = SegmentWriter::create(&task.output, &header).map_err(|e| write_error(&e))?;
-    let mut facts = SegmentFacts::default();
-    let mut packets = Vec::new();
-    let args = [("segment", i64::from(id))];
-    let metrics = observer.metrics;
-    loop {
-        fault::point("decode", id, task.attempt)?;
-        let frame = metrics.encode.waiting(|| {
-            let _span = observer.trace.span(observer.tracks[1], "wait", &args);
-            frames.next()
-        })?;
-        note_damage(&mut facts, frames);
-        let Some(frame) = frame else { break };
-        fault::point("encode", id, task.attempt)?;
-        let frame = metrics.process.busy(|| {
-            let _span = observer.trace.span(observer.tracks[1], "conform", &args);
-            conform.process(frame)
-        })?;
-        metrics.encode.busy(|| {
-            let _span = observer.trace.span(observer.tracks[1], "encode", &args);
-            encoder.push(frame, &mut packets)
-        })?;
-        (observer.progress)(1);
-        write(&mut writer, &mut packets, task)?;
-    }
-    metrics.encode.busy(|| {
-        let _span = observer.trace.span(observer.tracks[1], "drain", &args);
-        encoder.finish(&mut packets)
-    })?;
-    write(&mut writer, &mut packets, task)?;
-    let (times, last_duration) = encoder.times();
-    facts.times = times.to_vec();
-    facts.last_duration = last_duration;
-    facts.reorder = encoder.reorder();
-    facts.changes = conform.changes();
-    facts.lost_side_data = encoder.lost_side_data().to_vec();
-    let sealed = writer.finish(&facts).map_err(|e| write_error(&e))?;
-    let frames = facts.times.len() as u64;
-    facts.times = Vec::new();
-    Ok(SegmentResult { segment: id, sealed, frames, facts })
+    let renditions = renditions.map_err(|e| e.in_segment(task.segment.id))?;
+    Ok(SegmentResult { segment: task.segment.id, renditions })
 }
 
-fn note_damage(facts: &mut SegmentFacts, frames: &mut dyn Decode) {
-    for damage in frames.damage() {
-        facts.damage_count += 1;
-        if facts.damage.len() < DAMAGE_KEPT {
-            facts.damage.push(damage);
+/// The next frame, and what was met on the way to it.
+fn next(
+    task: &SegmentTask,
+    frames: &mut dyn Decode,
+    observer: &Observer<'_>,
+    met: &mut Met,
+) -> Result<Option<Frame>> {
+    let id = task.segment.id;
+    fault::point("decode", id, task.attempt)?;
+    let frame = observer.metrics.encode.waiting(|| {
+        let track = observer.tracks.encode.first().copied().unwrap_or(observer.tracks.decode);
+        let _span = observer.trace.span(track, "wait", &[("segment", i64::from(id))]);
+        frames.next()
+    })?;
+    met.note(frames.damage());
+    Ok(frame)
+}
+
+fn encode_one(
+    task: &SegmentTask,
+    frames: &mut dyn Decode,
+    observer: &Observer<'_>,
+) -> Result<RenditionResult> {
+    let mut output = SegmentRendition::open(task, &task.renditions[0], observer, observer.tracks.encode[0])?;
+    let mut met = Met::default();
+    while let Some(frame) = next(task, frames, observer, &mut met)? {
+        output.push(frame)?;
+        (observer.progress)(1);
+    }
+    output.finish(met)
+}
+
+/// Frames that wait for each encoder: one that is slower for a while holds the others back late.
+const AHEAD: Limits = Limits { items: 8, bytes: 128 << 20 };
+
+enum Step {
+    Frame(Frame),
+    End(Met),
+}
+
+impl Weight for Step {
+    fn weight(&self) -> usize {
+        match self {
+            Self::Frame(frame) => frame.bytes(),
+            Self::End(_) => 0,
         }
     }
 }
 
-fn write(writer: &mut SegmentWriter, packets: &mut Vec<TimedPacket>, task: &SegmentTask) -> Result<()> {
-    for TimedPacket { pts, packet } in packets.drain(..) {
-        fault::point("segment-write", task.segment.id, task.attempt)?;
-        let stored = StoredPacket {
-            pts: Some(pts),
-            dts: None,
-            duration: 0,
-            flags: packet.flags,
-            stream: 0,
-            side_data: packet.side_data.into_iter().map(|s| (s.kind, s.data)).collect(),
-            data: packet.data,
-        };
-        writer.write(&stored).map_err(|e| write_error(&e))?;
+/// Every frame goes to every output; each encodes in a thread of its own.
+fn encode_all(
+    task: &SegmentTask,
+    frames: &mut dyn Decode,
+    observer: &Observer<'_>,
+    cancel: &Cancel,
+) -> Result<Vec<RenditionResult>> {
+    std::thread::scope(|scope| {
+        let mut ends = Vec::new();
+        let mut threads = Vec::new();
+        for (i, rendition) in task.renditions.iter().enumerate() {
+            let (send, receive) = bounded(AHEAD, cancel);
+            let track = observer.tracks.encode[i];
+            observer.trace.watch_queue(&format!("{}: frames for output {}", observer.name, i + 1), &receive);
+            let work = move || {
+                let output = SegmentRendition::open(task, rendition, observer, track)?;
+                drain(output, &receive)
+            };
+            let thread = std::thread::Builder::new().name(format!("{}-{i}", observer.name));
+            let thread = thread
+                .spawn_scoped(scope, work)
+                .map_err(|e| Error::io(ErrorKind::Worker, "can't start an encoder", &e))?;
+            ends.push(send);
+            threads.push(thread);
+        }
+        let mut met = Met::default();
+        let mut fed = Ok(());
+        // An output that failed has dropped its end, and says why itself.
+        'frames: loop {
+            match next(task, frames, observer, &mut met) {
+                Err(error) => {
+                    fed = Err(error);
+                    break;
+                }
+                Ok(None) => {
+                    for end in &ends {
+                        if end.send(Step::End(met.clone())).is_err() {
+                            break 'frames;
+                        }
+                    }
+                    break;
+                }
+                Ok(Some(frame)) => {
+                    for end in &ends {
+                        let sent = share(&frame).map(|copy| end.send(Step::Frame(copy)).is_ok());
+                        match sent {
+                            Ok(true) => {}
+                            Ok(false) => break 'frames,
+                            Err(error) => {
+                                fed = Err(error);
+                                break 'frames;
+                            }
+                        }
+                    }
+                    (observer.progress)(1);
+                }
+            }
+        }
+        drop(ends);
+        let mut results = Vec::new();
+        let mut cut_short = None;
+        for thread in threads {
+            match thread.join() {
+                Ok(Ok(result)) => results.push(result),
+                Ok(Err(Ended::Failed(error))) => return Err(error),
+                Ok(Err(Ended::CutShort(error))) => cut_short = Some(error),
+                Err(panic) => resume_unwind(panic),
+            }
+        }
+        fed?;
+        match cut_short {
+            Some(error) => Err(error),
+            None => Ok(results),
+        }
+    })
+}
+
+/// Why an output is not complete.
+enum Ended {
+    /// By its own fault.
+    Failed(Error),
+    /// By somebody else's, who has the better reason.
+    CutShort(Error),
+}
+
+impl From<Error> for Ended {
+    fn from(error: Error) -> Self {
+        Self::Failed(error)
     }
-    Ok(())
+}
+
+fn drain(
+    mut output: SegmentRendition<'_>,
+    receive: &Receiver<Step>,
+) -> std::result::Result<RenditionResult, Ended> {
+    loop {
+        match receive.recv() {
+            Ok(Step::Frame(frame)) => output.push(frame)?,
+            Ok(Step::End(met)) => return Ok(output.finish(met)?),
+            Err(RecvError::Cancelled) => return Err(Ended::CutShort(Error::interrupted())),
+            Err(RecvError::Closed) => {
+                let broken = Error::new(ErrorKind::Worker, "the segment's frames broke off");
+                return Err(Ended::CutShort(broken));
+            }
+        }
+    }
 }
 
 /// Failures of the temporary folder: a full disk must be recognised.

@@ -6,12 +6,15 @@ use crate::signals;
 use crate::view::View;
 use frameloom::cancel::Cancel;
 use frameloom::jobs::transcode::{Control, Prepared, Report, prepare, run as run_job};
+use frameloom::options::spec::Spec;
 use frameloom::options::{
-    AudioOptions, ContentOptions, Feed, InputTarget, OutputTarget, Overwrite, RunOptions, SubtitleOptions,
+    ContentOptions, Feed, InputTarget, OutputOptions, OutputTarget, Overwrite, RunOptions, SubtitleOptions,
     TranscodeJob, VideoOptions,
 };
+use frameloom::verify::{SegmentQuality, Verdict};
 use frameloom::{Error, ErrorKind, Result};
 use frameloom_media::InputOptions;
+use std::ffi::OsString;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -19,7 +22,7 @@ use std::time::Duration;
 
 pub fn run(args: &TranscodeArgs, printer: &Printer) -> Result<()> {
     let job = job(args)?;
-    if job.output == OutputTarget::Stdout && printer.is_json() {
+    if job.outputs.contains(&OutputTarget::Stdout) && printer.is_json() {
         return Err(Error::usage("--json and -o - both want standard output")
             .hint("write to a file, or leave --json out"));
     }
@@ -41,7 +44,7 @@ pub fn run(args: &TranscodeArgs, printer: &Printer) -> Result<()> {
     };
     if args.dry_run {
         let prepared = prepare(&job, &control)?;
-        show_plan(&prepared, printer);
+        show_plan(&job, &prepared, printer);
         return Ok(());
     }
     let result = run_job(&job, &control);
@@ -62,38 +65,51 @@ pub fn input_target(path: &Path) -> InputTarget {
     if path == Path::new("-") { InputTarget::Stdin } else { InputTarget::File(path.to_owned()) }
 }
 
-fn job(args: &TranscodeArgs) -> Result<TranscodeJob> {
-    let output = if args.output == Path::new("-") {
-        OutputTarget::Stdout
-    } else {
-        OutputTarget::File(args.output.clone())
+/// A name, and what it is to have of its own. One that is no text has nothing but the name.
+fn output(text: &OsString, common: &OutputOptions) -> Result<(OutputTarget, OutputOptions)> {
+    let Some(text) = text.to_str() else {
+        return Ok((OutputTarget::File(text.into()), common.clone()));
     };
+    let spec: Spec = text.parse()?;
+    let target = match spec.name.as_str() {
+        "-" => OutputTarget::Stdout,
+        name => OutputTarget::File(name.into()),
+    };
+    Ok((target, common.with(&spec)?))
+}
+
+fn job(args: &TranscodeArgs) -> Result<TranscodeJob> {
+    let common = OutputOptions {
+        format: args.format.clone(),
+        video: VideoOptions {
+            encoder: args.encoder.clone(),
+            crf: args.crf,
+            qp: args.qp,
+            preset: args.preset.clone(),
+            tune: args.tune.clone(),
+            pixel_format: args.pix_fmt.clone(),
+            size: args.size,
+            options: args.encoder_opt.clone(),
+            threads: args.threads_per_worker,
+        },
+        audio: args.audio.parse()?,
+        subtitles: if args.subtitles == "none" { SubtitleOptions::None } else { SubtitleOptions::Copy },
+    };
+    let outputs = args.outputs.iter().map(|text| output(text, &common)).collect::<Result<Vec<_>>>()?;
+    let (targets, outputs) = outputs.into_iter().unzip();
     Ok(TranscodeJob {
         input: input_target(&args.input),
-        output,
+        outputs: targets,
         content: ContentOptions {
             input_options: InputOptions { format: args.input_format.clone(), options: Vec::new() },
-            format: args.format.clone(),
-            video: VideoOptions {
-                encoder: args.encoder.clone(),
-                crf: args.crf,
-                qp: args.qp,
-                preset: args.preset.clone(),
-                tune: args.tune.clone(),
-                pixel_format: args.pix_fmt.clone(),
-                size: args.size,
-                gop: args.gop,
-                fixed_gop: args.fixed_gop,
-                options: args.encoder_opt.clone(),
-                threads: args.threads_per_worker,
-            },
-            audio: audio(&args.audio)?,
-            subtitles: if args.subtitles == "none" { SubtitleOptions::None } else { SubtitleOptions::Copy },
             streams: args.streams.clone(),
             start: args.start,
             end: args.end,
+            gop: args.gop,
+            fixed_gop: args.fixed_gop,
             segment_seconds: args.segment,
             strict: args.strict,
+            outputs,
         },
         run: RunOptions {
             workers: match args.workers {
@@ -118,42 +134,26 @@ fn job(args: &TranscodeArgs) -> Result<TranscodeJob> {
     })
 }
 
-/// "copy", "none", "aac", "aac:128k".
-fn audio(text: &str) -> Result<AudioOptions> {
-    match text {
-        "copy" => return Ok(AudioOptions::Copy),
-        "none" => return Ok(AudioOptions::None),
-        _ => {}
-    }
-    let (encoder, rate) = match text.split_once(':') {
-        None => (text, None),
-        Some((encoder, rate)) => (encoder, Some(rate)),
-    };
-    let bit_rate = rate.map(bits).transpose()?;
-    Ok(AudioOptions::Encode { encoder: encoder.to_owned(), bit_rate })
-}
-
-fn bits(text: &str) -> Result<i64> {
-    let (number, unit) = match text.chars().last() {
-        Some('k' | 'K') => (&text[..text.len() - 1], 1e3),
-        Some('m' | 'M') => (&text[..text.len() - 1], 1e6),
-        _ => (text, 1.0),
-    };
-    match number.parse::<f64>() {
-        Ok(n) if n.is_finite() && n > 0.0 && n * unit < 1e12 => Ok((n * unit) as i64),
-        _ => {
-            Err(Error::usage(format!("--audio: {text:?} is no bit rate")).hint("128k or 128000, for example"))
-        }
-    }
-}
-
-fn show_plan(prepared: &Prepared, printer: &Printer) {
+fn show_plan(job: &TranscodeJob, prepared: &Prepared, printer: &Printer) {
     for warning in &prepared.warnings {
         printer.warning(warning);
     }
     let plan = &prepared.plan;
     let segments = prepared.segments.as_deref().unwrap_or_default();
+    let names: Vec<String> = job.outputs.iter().map(OutputTarget::name).collect();
+    let outputs = || names.iter().zip(&plan.renditions).zip(&prepared.mapped);
     if printer.is_json() {
+        let outputs: Vec<_> = outputs()
+            .map(|((name, rendition), streams)| {
+                serde_json::json!({
+                    "output": name,
+                    "format": rendition.format,
+                    "encoder": rendition.allocation.settings,
+                    "warm_up": rendition.allocation.warm_up,
+                    "streams": streams,
+                })
+            })
+            .collect();
         printer.object(&serde_json::json!({
             "type": "plan",
             "hash": prepared.hash,
@@ -165,32 +165,33 @@ fn show_plan(prepared: &Prepared, printer: &Printer) {
             "rate": plan.rate.to_string(),
             "timing": plan.timing,
             "time_base": plan.video.time_base.to_string(),
-            "encoder": plan.allocation.settings,
-            "warm_up": plan.allocation.warm_up,
-            "streams": prepared.mapped,
+            "outputs": outputs,
             "segments": segments,
         }));
         return;
     }
-    let settings = &plan.allocation.settings;
-    let options: Vec<String> = settings.options.iter().map(|(k, v)| format!("{k}={v}")).collect();
     printer.out(&format!("plan       {}", prepared.hash));
-    printer.out(&format!(
-        "video      stream {} ({}), {}x{} at {:.3} fps -> {} {}, key interval {}, {} threads, {}",
-        plan.video.index,
-        plan.video.params.codec,
-        settings.width,
-        settings.height,
-        plan.rate.to_f64(),
-        settings.encoder,
-        settings.pixel_format,
-        plan.gop,
-        settings.threads,
-        options.join(" ")
-    ));
-    for stream in &prepared.mapped {
-        let action = serde_json::to_value(&stream.action).unwrap_or_default();
-        printer.out(&format!("stream {}   {}", stream.input, action["do"].as_str().unwrap_or("?")));
+    for ((name, rendition), streams) in outputs() {
+        let settings = &rendition.allocation.settings;
+        let options: Vec<String> = settings.options.iter().map(|(k, v)| format!("{k}={v}")).collect();
+        printer.out(&format!("output     {name} ({})", rendition.format));
+        printer.out(&format!(
+            "video      stream {} ({}), {}x{} at {:.3} fps -> {} {}, key interval {}, {} threads, {}",
+            plan.video.index,
+            plan.video.params.codec,
+            settings.width,
+            settings.height,
+            plan.rate.to_f64(),
+            settings.encoder,
+            settings.pixel_format,
+            settings.gop.unwrap_or(plan.gop),
+            settings.threads,
+            options.join(" ")
+        ));
+        for stream in streams {
+            let action = serde_json::to_value(&stream.action).unwrap_or_default();
+            printer.out(&format!("stream {}   {}", stream.input, action["do"].as_str().unwrap_or("?")));
+        }
     }
     printer.out(&format!("run        {:?} feed, {} workers", prepared.feed, prepared.workers).to_lowercase());
     match &prepared.segments {
@@ -215,70 +216,96 @@ fn show_plan(prepared: &Prepared, printer: &Printer) {
     }
 }
 
+fn show_quality(name: Option<&str>, output: usize, verdict: &Verdict, printer: &Printer) {
+    if printer.is_json() {
+        for value in &verdict.segments {
+            printer.object(&Quality { kind: "quality", output, value });
+        }
+        return;
+    }
+    let db = |p: Option<f64>| p.map_or("identical".into(), |p| format!("{p:.2} dB"));
+    for s in &verdict.segments {
+        printer.detail(&format!(
+            "segment {:>4} at {:>9.3} s: {} frames, PSNR {}, SSIM {:.5}, lowest {:.5} at {:.3} s",
+            s.segment,
+            s.start,
+            s.frames,
+            db(s.psnr),
+            s.ssim,
+            s.worst_ssim,
+            s.worst_at
+        ));
+    }
+    // Where all are identical none is the worst.
+    let worst = verdict.segments.iter().find(|s| s.segment == verdict.worst && s.psnr.is_some());
+    let named = worst.map_or(String::new(), |s| {
+        format!("; worst is segment {} at {:.3} s: {}, SSIM {:.5}", s.segment, s.start, db(s.psnr), s.ssim)
+    });
+    let what = name.map_or("verified".to_owned(), |name| format!("{name}: verified"));
+    printer.line(&format!("{what}: PSNR {}, SSIM {:.5}{named}", db(verdict.psnr), verdict.ssim));
+}
+
 fn show_report(job: &TranscodeJob, report: &Report, printer: &Printer) {
     let run = &report.run;
-    let fps = run.sink.frames as f64 / report.seconds.max(1e-9);
-    if let Some(verdict) = &report.verdict {
-        if printer.is_json() {
-            for s in &verdict.segments {
-                printer.object(&Tagged { kind: "quality", value: s });
-            }
-        } else {
-            let db = |p: Option<f64>| p.map_or("identical".into(), |p| format!("{p:.2} dB"));
-            for s in &verdict.segments {
-                printer.detail(&format!(
-                    "segment {:>4} at {:>9.3} s: {} frames, PSNR {}, SSIM {:.5}, lowest {:.5} at {:.3} s",
-                    s.segment,
-                    s.start,
-                    s.frames,
-                    db(s.psnr),
-                    s.ssim,
-                    s.worst_ssim,
-                    s.worst_at
-                ));
-            }
-            // Where all are identical none is the worst.
-            let worst = verdict.segments.iter().find(|s| s.segment == verdict.worst && s.psnr.is_some());
-            let named = worst.map_or(String::new(), |s| {
-                format!(
-                    "; worst is segment {} at {:.3} s: {}, SSIM {:.5}",
-                    s.segment,
-                    s.start,
-                    db(s.psnr),
-                    s.ssim
-                )
-            });
-            printer.line(&format!("verified: PSNR {}, SSIM {:.5}{named}", db(verdict.psnr), verdict.ssim));
-        }
+    let names: Vec<String> = job.outputs.iter().map(OutputTarget::name).collect();
+    let frames = run.sinks.first().map_or(0, |s| s.frames);
+    let bytes: u64 = run.sinks.iter().map(|s| s.bytes).sum();
+    let fps = frames as f64 / report.seconds.max(1e-9);
+    for (output, verdict) in report.verdicts.iter().enumerate() {
+        let name = names.get(output).filter(|_| names.len() > 1).map(String::as_str);
+        show_quality(name, output, verdict, printer);
     }
     if printer.is_json() {
+        let outputs: Vec<_> = names
+            .iter()
+            .zip(&run.sinks)
+            .enumerate()
+            .map(|(i, (name, sink))| {
+                let verdict = report.verdicts.get(i);
+                serde_json::json!({
+                    "output": name,
+                    "frames": sink.frames,
+                    "bytes": sink.bytes,
+                    "psnr": verdict.map(|v| v.psnr),
+                    "ssim": verdict.map(|v| v.ssim),
+                    "worst_segment": verdict.map(|v| v.worst),
+                })
+            })
+            .collect();
         printer.object(&serde_json::json!({
             "type": "summary",
-            "output": job.output.name(),
-            "frames": run.sink.frames,
+            "outputs": outputs,
+            "frames": frames,
             "segments": run.segments,
             "resumed": run.resumed,
             "retries": run.retries,
             "seconds": report.seconds,
             "index_seconds": report.index_seconds,
             "fps": fps,
-            "bytes": run.sink.bytes,
-            "psnr": report.verdict.as_ref().map(|v| v.psnr),
-            "ssim": report.verdict.as_ref().map(|v| v.ssim),
-            "worst_segment": report.verdict.as_ref().map(|v| v.worst),
+            "bytes": bytes,
             "stages": report.times,
         }));
         return;
     }
+    let mebibytes = |bytes: u64| format!("{:.2} MiB", bytes as f64 / f64::from(1 << 20));
+    if names.len() > 1 {
+        for (name, sink) in names.iter().zip(&run.sinks) {
+            let size = if sink.bytes > 0 { format!(", {}", mebibytes(sink.bytes)) } else { String::new() };
+            printer.line(&format!("{name}: {}{size}", count(sink.frames, "frame")));
+        }
+    }
+    let what = match names.as_slice() {
+        [name] => name.clone(),
+        _ => count(names.len() as u64, "output"),
+    };
     let mut line = format!(
-        "{}: {} in {}, {:.1} s, {fps:.1} fps",
-        job.output.name(),
-        count(run.sink.frames, "frame"),
+        "{what}: {} in {}, {:.1} s, {fps:.1} fps",
+        count(frames, "frame"),
         count(run.segments.into(), "segment"),
         report.seconds
     );
-    if run.sink.bytes > 0 {
-        line += &format!(", {:.2} MiB", run.sink.bytes as f64 / f64::from(1 << 20));
+    if bytes > 0 {
+        line += &format!(", {}", mebibytes(bytes));
     }
     if run.resumed > 0 {
         line += &format!(", {} from the earlier run", count(run.resumed.into(), "segment"));
@@ -294,11 +321,12 @@ pub fn count(number: u64, what: &str) -> String {
     format!("{number} {what}{}", if number == 1 { "" } else { "s" })
 }
 
-/// An object with its type in front.
+/// One segment's quality, with its type in front.
 #[derive(serde::Serialize)]
-pub struct Tagged<'a, T> {
+struct Quality<'a> {
     #[serde(rename = "type")]
-    pub kind: &'a str,
+    kind: &'a str,
+    output: usize,
     #[serde(flatten)]
-    pub value: &'a T,
+    value: &'a SegmentQuality,
 }

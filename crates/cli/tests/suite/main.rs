@@ -7,6 +7,7 @@ mod exact;
 mod failure;
 mod looks;
 mod odd;
+mod outputs;
 mod reference;
 mod run;
 mod same_bytes;

@@ -19,7 +19,7 @@ fn decoders() -> Vec<String> {
 }
 
 /// Times of key packets, in seconds.
-fn keys(path: &Path) -> Vec<f64> {
+pub fn keys(path: &Path) -> Vec<f64> {
     let found =
         ffprobe(path, &["-select_streams", "V:0", "-show_packets", "-show_entries", "packet=pts_time,flags"]);
     let all = found["packets"].as_array().cloned().unwrap_or_default();

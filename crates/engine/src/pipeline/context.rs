@@ -3,14 +3,14 @@
 use crate::cancel::Cancel;
 use crate::error::{Error, ErrorKind, Result};
 use crate::fault;
-use crate::journal::{Journal, Record};
+use crate::journal::{Journal, JournalError, Record};
 use crate::metrics::Metrics;
 use crate::options::RunOptions;
-use crate::plan::Plan;
 use crate::plan::layout::Segment;
+use crate::plan::{Plan, Rendition};
 use crate::progress::{Event, Progress};
 use crate::spool::VideoSpool;
-use crate::task::{SegmentResult, SegmentTask, SourceSpec};
+use crate::task::{RenditionResult, RenditionTask, SegmentResult, SegmentTask, SourceSpec};
 use crate::trace::Trace;
 use std::path::PathBuf;
 use std::sync::atomic::AtomicBool;
@@ -65,13 +65,57 @@ impl Context {
         self.journal.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 
-    /// Range and file of a finished segment.
-    pub fn finished(&self, id: u32) -> Result<(Segment, PathBuf)> {
+    /// A segment's part of one output has a number of its own in the journal: it is finished, checked and read by itself.
+    fn piece(&self, segment: u32, output: usize) -> u32 {
+        segment * self.plan.renditions.len() as u32 + output as u32
+    }
+
+    /// Range and file of a finished segment's part of one output.
+    pub fn finished(&self, id: u32, output: usize) -> Result<(Segment, PathBuf)> {
+        let piece = self.piece(id, output);
         self.journal(|journal| {
-            let segment = journal.trusted(id).and_then(|r| parse_facts(&r.facts)).map(|(segment, _)| segment);
-            segment.map(|s| (s, journal.segment_path(id)))
+            let segment =
+                journal.trusted(piece).and_then(|r| parse_facts(&r.facts)).map(|(segment, _)| segment);
+            segment.map(|s| (s, journal.segment_path(piece)))
         })?
         .ok_or_else(|| Error::new(ErrorKind::Journal, "its record is gone from the journal").in_segment(id))
+    }
+
+    /// A segment of an earlier run, if the journal has all of it as it is planned now. The error says what is wrong with one
+    /// that is recorded.
+    pub(super) fn resumed(
+        &self,
+        segment: &Segment,
+    ) -> Result<Option<std::result::Result<SegmentResult, JournalError>>> {
+        let outputs = self.plan.renditions.len();
+        self.journal(|journal| {
+            let mut renditions = Vec::new();
+            for output in 0..outputs {
+                let piece = self.piece(segment.id, output);
+                let (was, result) = journal.trusted(piece).and_then(|r| parse_facts(&r.facts))?;
+                if was != *segment {
+                    return None;
+                }
+                if let Err(error) = journal.verify(piece) {
+                    return Some(Err(error));
+                }
+                renditions.push(result);
+            }
+            Some(Ok(SegmentResult { segment: segment.id, renditions }))
+        })
+    }
+
+    /// Where a segment's part of an output is written.
+    pub(super) fn piece_path(&self, segment: u32, output: usize) -> Result<PathBuf> {
+        let piece = self.piece(segment, output);
+        self.journal(|j| j.segment_path(piece))
+    }
+
+    fn renditions(&self, segment: u32) -> Result<Vec<RenditionTask>> {
+        let task = |(i, r): (usize, &Rendition)| {
+            Ok(RenditionTask { allocation: r.allocation.clone(), output: self.piece_path(segment, i)? })
+        };
+        self.plan.renditions.iter().enumerate().map(task).collect()
     }
 
     /// The task for a segment.
@@ -90,9 +134,8 @@ impl Context {
             time_base: self.plan.video.time_base,
             timing: self.plan.timing,
             frame_ticks: self.plan.frame_ticks,
-            allocation: self.plan.allocation.clone(),
+            renditions: self.renditions(segment.id)?,
             decoder_threads: self.decoder_threads,
-            output: self.journal(|j| j.segment_path(segment.id))?,
             attempt,
         })
     }
@@ -100,21 +143,24 @@ impl Context {
     /// Puts down that a segment is finished.
     pub(super) fn record(&self, segment: &Segment, result: &SegmentResult) -> Result<()> {
         fault::point("journal", segment.id, 0)?;
-        let record = Record {
-            segment: segment.id,
-            plan: self.plan_hash.clone(),
-            round: 0,
-            packets: result.sealed.packets,
-            bytes: result.sealed.bytes,
-            sha256: result.sealed.sha256.clone(),
-            facts: serde_json::json!({ "segment": segment, "result": result }),
-            warnings: Vec::new(),
-        };
-        self.journal(|j| j.append(&record))?.map_err(|e| journal_error(&e))
+        for (output, rendition) in result.renditions.iter().enumerate() {
+            let record = Record {
+                segment: self.piece(segment.id, output),
+                plan: self.plan_hash.clone(),
+                round: 0,
+                packets: rendition.sealed.packets,
+                bytes: rendition.sealed.bytes,
+                sha256: rendition.sealed.sha256.clone(),
+                facts: serde_json::json!({ "segment": segment, "result": rendition }),
+                warnings: Vec::new(),
+            };
+            self.journal(|j| j.append(&record))?.map_err(|e| journal_error(&e))?;
+        }
+        Ok(())
     }
 }
 
-pub(super) fn parse_facts(facts: &serde_json::Value) -> Option<(Segment, SegmentResult)> {
+fn parse_facts(facts: &serde_json::Value) -> Option<(Segment, RenditionResult)> {
     let part = |name: &str| facts.get(name).cloned();
     Some((serde_json::from_value(part("segment")?).ok()?, serde_json::from_value(part("result")?).ok()?))
 }

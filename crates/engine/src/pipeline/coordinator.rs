@@ -1,6 +1,5 @@
 //! Gives out segments, tries again what failed, and sees that one fails or all succeed.
 
-use super::context::parse_facts;
 use super::watch::Watch;
 use super::workers::panic_text;
 use super::{Context, Gate, Message, RunReport, WAITING_FOR_WORKERS, Work};
@@ -8,7 +7,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::order::Order;
 use crate::plan::layout::Segment;
 use crate::progress::{Event, Stage};
-use crate::sink::{Finished, WAITING_FOR_SINK};
+use crate::sink::{Finished, SinkReport, WAITING_FOR_SINK};
 use crate::task::SegmentResult;
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
 use std::collections::{BTreeMap, VecDeque};
@@ -27,8 +26,8 @@ pub struct Coordinator {
     context: Arc<Context>,
     work: Sender<Work>,
     messages: Receiver<Message>,
-    /// Closed when the last segment has gone.
-    sink: Option<Sender<Finished>>,
+    /// One for each output; closed when the last segment has gone.
+    sinks: Vec<Sender<Finished>>,
     /// The last segment has gone to the sink: set before the channel closes.
     complete: Arc<AtomicBool>,
     /// To be given to workers.
@@ -36,32 +35,38 @@ pub struct Coordinator {
     /// Decided and not finished.
     open: BTreeMap<u32, Segment>,
     in_flight: usize,
-    order: Order<Finished>,
+    order: Order<Segment>,
     total: Option<u32>,
     /// Asked to stop before all segments were decided.
     cut_short: bool,
     finished: u32,
     report: RunReport,
     gate: Arc<Gate>,
-    sink_done: bool,
+    /// Sinks that haven't ended.
+    writing: usize,
     watch: Watch,
 }
 
 impl Coordinator {
-    /// With the channels of workers and sink. `gate` holds a pipe's reader back.
+    /// With the channels of workers and sinks. `gate` holds a pipe's reader back.
     pub fn new(
         context: Arc<Context>,
         work: Sender<Work>,
         messages: Receiver<Message>,
-        sink: Sender<Finished>,
+        sinks: Vec<Sender<Finished>>,
         complete: Arc<AtomicBool>,
         gate: Arc<Gate>,
     ) -> Self {
+        let writing = sinks.len();
+        let report = RunReport {
+            sinks: (0..writing).map(|_| SinkReport::default()).collect(),
+            ..RunReport::default()
+        };
         Self {
             context,
             work,
             messages,
-            sink: Some(sink),
+            sinks,
             complete,
             ready: VecDeque::new(),
             open: BTreeMap::new(),
@@ -70,9 +75,9 @@ impl Coordinator {
             total: None,
             cut_short: false,
             finished: 0,
-            report: RunReport::default(),
+            report,
             gate,
-            sink_done: false,
+            writing,
             watch: Watch::new(),
         }
     }
@@ -81,11 +86,7 @@ impl Coordinator {
     pub fn resume(&mut self, segments: &[Segment]) -> Result<Vec<u32>> {
         let mut taken = Vec::new();
         for segment in segments {
-            let found = self.context.journal(|journal| {
-                let (was, result) = journal.trusted(segment.id).and_then(|r| parse_facts(&r.facts))?;
-                (was == *segment).then(|| journal.verify(segment.id).map(|()| result))
-            });
-            let result = match found {
+            let result = match self.context.resumed(segment) {
                 Ok(Some(Ok(result))) => result,
                 Ok(Some(Err(e))) => {
                     let text = format!("segment {} of the earlier run is not used: {e}", segment.id);
@@ -95,8 +96,8 @@ impl Coordinator {
                 Ok(None) | Err(_) => continue,
             };
             let progress = &self.context.progress;
-            progress.frames_done.fetch_add(result.frames, Ordering::Relaxed);
-            progress.frames_resumed.fetch_add(result.frames, Ordering::Relaxed);
+            progress.frames_done.fetch_add(result.frames(), Ordering::Relaxed);
+            progress.frames_resumed.fetch_add(result.frames(), Ordering::Relaxed);
             progress.segments_done.fetch_add(1, Ordering::Relaxed);
             self.report.resumed += 1;
             taken.push(segment.id);
@@ -127,7 +128,7 @@ impl Coordinator {
             self.context.stop.store(true, Ordering::Relaxed);
             self.context.cancel.cancel();
             self.gate.open();
-            drop(self.sink.take());
+            self.sinks.clear();
             self.wait_for_workers();
         }
         result.map(|()| self.report)
@@ -141,8 +142,8 @@ impl Coordinator {
             self.dispatch()?;
             if self.total.is_some_and(|total| self.finished >= total) {
                 self.complete.store(!self.cut_short, Ordering::Release);
-                drop(self.sink.take());
-                if self.sink_done {
+                self.sinks.clear();
+                if self.writing == 0 {
                     return if self.cut_short { Err(Error::interrupted()) } else { Ok(()) };
                 }
             }
@@ -157,7 +158,7 @@ impl Coordinator {
                     self.draw();
                 }
                 Err(RecvTimeoutError::Timeout) => {
-                    self.watch.look(&self.context, self.sink.is_none() && !self.sink_done)?
+                    self.watch.look(&self.context, self.sinks.is_empty() && self.writing > 0)?
                 }
                 Err(RecvTimeoutError::Disconnected) => {
                     return Err(Error::new(ErrorKind::Internal, "all workers have gone"));
@@ -193,7 +194,7 @@ impl Coordinator {
         segments("segments to give out", self.ready.len());
         segments(WAITING_FOR_WORKERS, self.work.len());
         segments("segments out of order", self.order.waiting());
-        segments(WAITING_FOR_SINK, self.sink.as_ref().map_or(0, Sender::len));
+        segments(WAITING_FOR_SINK, self.sinks.iter().map(Sender::len).max().unwrap_or(0));
         trace.counter("messages to the coordinator", &[("messages", self.messages.len() as u64)]);
     }
 
@@ -214,9 +215,9 @@ impl Coordinator {
                 Ok(())
             }
             Message::ReaderFailed(error) => Err(error),
-            Message::Sink(result) => {
-                self.sink_done = true;
-                self.report.sink = (*result)?;
+            Message::Sink { output, result } => {
+                self.writing -= 1;
+                self.report.sinks[output] = (*result)?;
                 Ok(())
             }
             Message::Outcome { worker, segment, attempt, seconds, dealt, result } => {
@@ -242,7 +243,7 @@ impl Coordinator {
         result: SegmentResult,
     ) -> Result<()> {
         if self.context.plan.content.strict
-            && let Some(damage) = result.facts.damage.first()
+            && let Some(damage) = result.damage().1.first()
         {
             let base = self.context.plan.video.time_base;
             let at = damage.time.map_or("an unknown time".into(), |t| format!("{:.3} s", base.seconds(t)));
@@ -266,14 +267,13 @@ impl Coordinator {
 
     fn hand_over(&mut self, segment: Segment, result: SegmentResult) -> Result<()> {
         self.finished += 1;
-        let path = self.context.journal(|j| j.segment_path(segment.id))?;
         self.report.segments += 1;
         self.report.results.push(result);
-        let ready = self.order.push(segment.id, Finished { segment, path }).unwrap_or_default();
-        for finished in ready {
-            if let Some(sink) = &self.sink {
+        for segment in self.order.push(segment.id, segment).unwrap_or_default() {
+            for (output, sink) in self.sinks.iter().enumerate() {
+                let path = self.context.piece_path(segment.id, output)?;
                 // A sink that has ended has said why in a message of its own.
-                let _ = sink.send(finished);
+                let _ = sink.send(Finished { segment: segment.clone(), path });
             }
         }
         Ok(())
@@ -306,10 +306,10 @@ impl Coordinator {
     fn wait_for_workers(&mut self) {
         let begun = Instant::now();
         let busy = || self.context.progress.workers.iter().any(|w| w.stage() != Stage::Idle);
-        // The sink removes what it has written under its temporary name.
-        while (busy() || !self.sink_done) && begun.elapsed() < GRACE {
-            if let Ok(Message::Sink(_)) = self.messages.recv_timeout(Duration::from_millis(20)) {
-                self.sink_done = true;
+        // The sinks remove what they have written under temporary names.
+        while (busy() || self.writing > 0) && begun.elapsed() < GRACE {
+            if let Ok(Message::Sink { .. }) = self.messages.recv_timeout(Duration::from_millis(20)) {
+                self.writing -= 1;
             }
         }
     }

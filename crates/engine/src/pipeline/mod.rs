@@ -66,8 +66,13 @@ pub enum Message {
         /// How often it was tried before.
         attempt: u32,
     },
-    /// The sink has ended.
-    Sink(Box<Result<SinkReport>>),
+    /// A sink has ended.
+    Sink {
+        /// Number of its output.
+        output: usize,
+        /// What came of it.
+        result: Box<Result<SinkReport>>,
+    },
 }
 
 /// What a whole run came to.
@@ -79,10 +84,10 @@ pub struct RunReport {
     pub resumed: u32,
     /// Tries beyond the first.
     pub retries: u32,
-    /// All results, without their times.
+    /// All results, without their times, in the order in which they came.
     pub results: Vec<SegmentResult>,
-    /// What the sink did.
-    pub sink: SinkReport,
+    /// What the sink of each output did.
+    pub sinks: Vec<SinkReport>,
 }
 
 /// The chart of the work channel.

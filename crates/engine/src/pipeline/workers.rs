@@ -4,8 +4,7 @@ use super::{Context, Message, WAITING_FOR_WORKERS, Work};
 use crate::error::{Error, ErrorKind, Result};
 use crate::isolate;
 use crate::progress::Stage;
-use crate::trace::TrackId;
-use crate::worker::{Observer, encode_segment, run_segment};
+use crate::worker::{Observer, Tracks, encode_segment, run_segment};
 use crossbeam_channel::{Receiver, Sender};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -19,10 +18,8 @@ pub fn start_workers(
 ) -> Result<()> {
     for worker in 0..context.progress.workers.len() {
         let (context, work, messages) = (context.clone(), work.clone(), messages.clone());
-        let tracks = [
-            context.trace.track(&format!("worker {worker}: decode")),
-            context.trace.track(&format!("worker {worker}: encode")),
-        ];
+        let outputs = context.plan.renditions.len();
+        let tracks = Tracks::new(&context.trace, &format!("worker {worker}"), outputs);
         std::thread::Builder::new()
             .name(format!("worker-{worker}"))
             .spawn(move || {
@@ -31,7 +28,7 @@ pub fn start_workers(
                     if context.cancel.is_cancelled() {
                         return;
                     }
-                    let message = work_on(&context, worker, tracks, item);
+                    let message = work_on(&context, worker, &tracks, item);
                     if messages.send(message).is_err() {
                         return;
                     }
@@ -42,7 +39,7 @@ pub fn start_workers(
     Ok(())
 }
 
-fn work_on(context: &Arc<Context>, worker: usize, tracks: [TrackId; 2], item: Work) -> Message {
+fn work_on(context: &Arc<Context>, worker: usize, tracks: &Tracks, item: Work) -> Message {
     let begun = Instant::now();
     let progress = &context.progress;
     let dealt = matches!(item, Work::Dealt(..));
@@ -58,7 +55,7 @@ fn work_on(context: &Arc<Context>, worker: usize, tracks: [TrackId; 2], item: Wo
     let outcome = catch_unwind(AssertUnwindSafe(|| match item {
         Work::Range(task) => match &context.worker_command {
             Some(command) if context.run.isolate => {
-                let _span = trace.span(tracks[1], "process", &[]);
+                let _span = trace.span(tracks.encode[0], "process", &[]);
                 isolate::run(command, &task, &report, metrics, context.run.stall_timeout, &context.stop)
             }
             _ => run_segment(&task, &observer, &context.cancel, &context.stop),
@@ -69,7 +66,7 @@ fn work_on(context: &Arc<Context>, worker: usize, tracks: [TrackId; 2], item: Wo
                 status.set_stage(worker, if waiting { Stage::Waiting } else { Stage::Busy });
             });
             frames.draw(trace, &format!("{name}: dealt frames"));
-            let result = encode_segment(&task, &mut frames, &observer);
+            let result = encode_segment(&task, &mut frames, &observer, &context.cancel);
             damaged = frames.is_damaged();
             result
         }

@@ -139,18 +139,20 @@ pub fn default_threads(encoder: &str, width: u32, height: u32) -> u32 {
     }
 }
 
-/// Key interval in frames, and the frames of a segment where the source gives no better place: a whole number of key
+/// Key interval in frames of all outputs together, and the frames of a segment where the source gives no better place: a whole number of key
 /// intervals. An interval that wasn't asked for gives way to a shorter segment that was.
 pub fn intervals(
-    video: &VideoOptions,
-    info: &EncoderInfo,
+    gop: Option<u32>,
+    encoders: &[EncoderInfo],
     rate: Rational,
     segment_seconds: Option<f64>,
 ) -> (u32, u32) {
     let fps = rate.to_f64().max(0.001);
     let frames = |seconds: f64| (seconds * fps).round().clamp(1.0, 1e7) as u32;
-    let usual = rules(info).gop.unwrap_or_else(|| frames(10.0).min(100_000));
-    let gop = match (video.gop, segment_seconds) {
+    let usual = |info: &EncoderInfo| rules(info).gop.unwrap_or_else(|| frames(10.0).min(100_000));
+    // All frames of an intra-only encoder are keys: it goes along with any interval.
+    let usual = encoders.iter().map(usual).filter(|gop| *gop > 1).min().unwrap_or(1);
+    let gop = match (gop, segment_seconds) {
         (Some(gop), _) => gop.max(1),
         (None, Some(seconds)) => usual.min(frames(seconds)).max(1),
         (None, None) => usual.max(1),
@@ -177,16 +179,29 @@ pub fn find(name: &str) -> Result<EncoderInfo> {
     Ok(info)
 }
 
+/// Where key frames stand.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Keys {
+    /// Frames from one to the next at most.
+    pub gop: u32,
+    /// It was asked for.
+    pub asked: bool,
+    /// At exact multiples of that only, none at scene cuts.
+    pub fixed: bool,
+}
+
 /// Turns a request into settings. `picture` describes the source's pictures.
 pub fn allocate(
     video: &VideoOptions,
     info: &EncoderInfo,
     picture: &CodecParams,
     rate: Rational,
-    gop: u32,
+    keys: Keys,
     global_header: bool,
 ) -> Result<Allocation> {
     let rules = rules(info);
+    // An encoder whose frames are all keys, unless told otherwise, isn't told by the other outputs' interval.
+    let gop = if rules.gop == Some(1) && !keys.asked { 1 } else { keys.gop };
     let mut warnings = Vec::new();
     let source_size = (picture.width.max(0) as u32, picture.height.max(0) as u32);
     let (width, height) = match video.size {
@@ -204,7 +219,7 @@ pub fn allocate(
     for (key, value) in rules.seam {
         add(key, (*value).to_owned());
     }
-    if video.fixed_gop {
+    if keys.fixed {
         for (key, value) in rules.fixed {
             add(key, (*value).to_owned());
         }
@@ -263,7 +278,7 @@ pub fn allocate(
         }
     }
     if let Some(key) = rules.params_key {
-        own_params.extend(library_params(&info.name, &rules, video, picture, threads));
+        own_params.extend(library_params(&info.name, &rules, keys.fixed, picture, threads));
         own_params.retain(|p| !p.is_empty());
         if !own_params.is_empty() {
             options.push((key.to_owned(), own_params.join(":")));
@@ -333,12 +348,12 @@ fn x265_frame_threads(threads: u32) -> u32 {
 fn library_params(
     encoder: &str,
     rules: &Rules,
-    video: &VideoOptions,
+    fixed_gop: bool,
     picture: &CodecParams,
     threads: u32,
 ) -> Vec<String> {
     let mut params = vec![rules.seam_params.to_owned()];
-    if video.fixed_gop {
+    if fixed_gop {
         params.push(rules.fixed_params.to_owned());
     }
     let display = hdr10::mastering_display(&picture.side_data);
@@ -521,20 +536,23 @@ fn number(value: f64) -> String {
 mod tests {
     use super::*;
 
+    const KEYS: Keys = Keys { gop: 250, asked: false, fixed: false };
+
     #[test]
     fn a_segment_is_a_whole_number_of_key_intervals() {
-        let x264 = find("libx264").unwrap();
-        let video = VideoOptions::default();
-        assert_eq!(intervals(&video, &x264, Rational::new(25, 1), None), (250, 250));
-        assert_eq!(intervals(&video, &x264, Rational::new(60, 1), None), (250, 500));
-        assert_eq!(intervals(&video, &x264, Rational::new(1, 1), None), (250, 250));
-        let fixed = VideoOptions { gop: Some(48), ..VideoOptions::default() };
-        assert_eq!(intervals(&fixed, &x264, Rational::new(24, 1), Some(4.0)), (48, 96));
-        let ffv1 = find("ffv1").unwrap();
-        assert_eq!(intervals(&video, &ffv1, Rational::new(30, 1), None), (1, 300));
+        let of = |names: &[&str]| names.iter().map(|n| find(n).unwrap()).collect::<Vec<_>>();
+        let x264 = of(&["libx264"]);
+        assert_eq!(intervals(None, &x264, Rational::new(25, 1), None), (250, 250));
+        assert_eq!(intervals(None, &x264, Rational::new(60, 1), None), (250, 500));
+        assert_eq!(intervals(None, &x264, Rational::new(1, 1), None), (250, 250));
+        assert_eq!(intervals(Some(48), &x264, Rational::new(24, 1), Some(4.0)), (48, 96));
+        assert_eq!(intervals(None, &of(&["ffv1"]), Rational::new(30, 1), None), (1, 300));
         // Only the length of segments is asked for: the usual interval gives way.
-        assert_eq!(intervals(&video, &x264, Rational::new(25, 1), Some(5.0)), (125, 125));
-        assert_eq!(intervals(&video, &x264, Rational::new(25, 1), Some(30.0)), (250, 750));
+        assert_eq!(intervals(None, &x264, Rational::new(25, 1), Some(5.0)), (125, 125));
+        assert_eq!(intervals(None, &x264, Rational::new(25, 1), Some(30.0)), (250, 750));
+        // Several outputs have one interval, the shortest that is usual; frames that are all keys go along with any.
+        assert_eq!(intervals(None, &of(&["libx264", "mpeg4"]), Rational::new(24, 1), None), (12, 240));
+        assert_eq!(intervals(None, &of(&["ffv1", "libx264"]), Rational::new(25, 1), None), (250, 250));
     }
 
     #[test]
@@ -555,7 +573,7 @@ mod tests {
                 options: vec![("x265-params".into(), "frame-threads=5".into())],
                 ..VideoOptions::default()
             };
-            let allocation = allocate(&video, &x265, &picture, Rational::new(25, 1), 250, true).unwrap();
+            let allocation = allocate(&video, &x265, &picture, Rational::new(25, 1), KEYS, true).unwrap();
             let params = &allocation.settings.options.iter().find(|(key, _)| key == "x265-params").unwrap().1;
             let last = params.rsplit("frame-threads=").next().unwrap();
             let frames: u32 = last.split(':').next().unwrap().parse().unwrap();
@@ -569,7 +587,7 @@ mod tests {
         let picture =
             CodecParams { width: 64, height: 64, format: "yuv420p".into(), ..CodecParams::default() };
         let ask = |video: VideoOptions| {
-            allocate(&video, &x264, &picture, Rational::new(25, 1), 250, true).unwrap_err()
+            allocate(&video, &x264, &picture, Rational::new(25, 1), KEYS, true).unwrap_err()
         };
         let error =
             ask(VideoOptions { options: vec![("aq-mod".into(), "1".into())], ..VideoOptions::default() });

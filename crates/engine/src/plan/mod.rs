@@ -8,7 +8,7 @@ pub mod streams;
 use crate::error::{Error, ErrorKind, Result};
 use crate::index::{Timing, VideoPacket, nominal_rate};
 use crate::options::{ContentOptions, InputTarget};
-use encoder::Allocation;
+use encoder::{Allocation, Keys};
 use frameloom_media::{OutputFormat, Rational, StreamInfo, encoder_builds, library_versions};
 use layout::{LayoutBuilder, Segment, SegmentLength};
 use serde::{Deserialize, Serialize};
@@ -79,8 +79,6 @@ pub struct Plan {
     pub input: InputIdentity,
     /// The request.
     pub content: ContentOptions,
-    /// The container that is written.
-    pub format: String,
     /// The video stream of the input.
     pub video: StreamInfo,
     /// How frames are addressed.
@@ -89,7 +87,7 @@ pub struct Plan {
     pub rate: Rational,
     /// Duration of a frame in ticks, where nothing better is known.
     pub frame_ticks: i64,
-    /// Frames from key to key.
+    /// Frames from key to key, the same for all outputs.
     pub gop: u32,
     /// Frames of a segment.
     pub length: SegmentLength,
@@ -97,6 +95,15 @@ pub struct Plan {
     pub range: (Option<i64>, Option<i64>),
     /// What is subtracted from all times: the tick at which a trimmed output begins.
     pub shift: i64,
+    /// What is made of every segment, for each output.
+    pub renditions: Vec<Rendition>,
+}
+
+/// One output.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Rendition {
+    /// The container that is written.
+    pub format: String,
     /// Encoder settings.
     pub allocation: Allocation,
 }
@@ -109,11 +116,11 @@ impl Plan {
         Ok(hex(&Sha256::digest(json)))
     }
 
-    /// Settles everything from the first packets of the video.
+    /// Settles everything from the first packets of the video. `formats`: the container of each output.
     pub fn new(
         input: InputIdentity,
         content: &ContentOptions,
-        format: &OutputFormat,
+        formats: &[OutputFormat],
         video: &StreamInfo,
         timing: Timing,
         first: &[VideoPacket],
@@ -124,22 +131,38 @@ impl Plan {
         let settled = if first.len() >= RATE_WINDOW { times.len().saturating_sub(34) } else { times.len() };
         let measured = if timing == Timing::Presentation { &times[..settled] } else { &[] };
         let rate = nominal_rate(measured, video);
-        let info = encoder::find(&content.video.encoder)?;
-        if format.holds(&info.codec) == Some(false) {
-            return Err(Error::usage(format!("{} can't hold {} video", format.name, info.codec))
-                .hint("choose another ending for -o, or --format matroska"));
-        }
-        let (gop, frames) = encoder::intervals(&content.video, &info, rate, content.segment_seconds);
+        let encoders =
+            content.outputs.iter().map(|o| encoder::find(&o.video.encoder)).collect::<Result<Vec<_>>>()?;
+        let (gop, frames) = encoder::intervals(content.gop, &encoders, rate, content.segment_seconds);
         // Half a segment: then a source with groups of any length up to a segment is never decoded twice.
-        let snap = if content.video.fixed_gop { 0 } else { frames / 2 };
-        let mut allocation =
-            encoder::allocate(&content.video, &info, &video.params, rate, gop, format.global_header)
-                .map_err(|e| if e.kind == ErrorKind::Input { e.in_file(input.name.clone()) } else { e })?;
+        let snap = if content.fixed_gop { 0 } else { frames / 2 };
+        let keys = Keys { gop, asked: content.gop.is_some(), fixed: content.fixed_gop };
+        let mut renditions = Vec::new();
+        for ((output, info), format) in content.outputs.iter().zip(&encoders).zip(formats) {
+            if format.holds(&info.codec) == Some(false) {
+                return Err(Error::usage(format!("{} can't hold {} video", format.name, info.codec))
+                    .hint("choose another ending for -o, or --format matroska"));
+            }
+            let allocation =
+                encoder::allocate(&output.video, info, &video.params, rate, keys, format.global_header)
+                    .map_err(
+                        |e| if e.kind == ErrorKind::Input { e.in_file(input.name.clone()) } else { e },
+                    )?;
+            renditions.push(Rendition { format: format.name.clone(), allocation });
+        }
         let seconds = f64::from(frames) / rate.to_f64();
-        if content.segment_seconds.is_some_and(|wanted| (wanted - seconds).abs() > 0.1 * seconds) {
-            allocation.warnings.push(format!(
+        if content.segment_seconds.is_some_and(|wanted| (wanted - seconds).abs() > 0.1 * seconds)
+            && let Some(first) = renditions.first_mut()
+        {
+            first.allocation.warnings.push(format!(
                 "segments of {seconds:.1} s: a segment is a whole number of key intervals ({gop} frames, --gop)"
             ));
+        }
+        let mut builds: Vec<(String, String)> = Vec::new();
+        for build in encoders.iter().flat_map(|info| encoder_builds(&info.name)) {
+            if !builds.contains(&build) {
+                builds.push(build);
+            }
         }
         let origin = match timing {
             Timing::Presentation => times.first().copied(),
@@ -159,10 +182,9 @@ impl Plan {
         Ok(Self {
             version: env!("CARGO_PKG_VERSION").into(),
             libraries: library_versions(),
-            builds: encoder_builds(&info.name),
+            builds,
             input,
             content: content.clone(),
-            format: format.name.clone(),
             video: video.clone(),
             timing,
             rate,
@@ -171,7 +193,7 @@ impl Plan {
             length: SegmentLength { frames, snap },
             range,
             shift,
-            allocation,
+            renditions,
         })
     }
 

@@ -1,7 +1,7 @@
 //! What happens to the streams beside the video.
 
 use crate::error::{Error, Result};
-use crate::options::{AudioOptions, ContentOptions, SubtitleOptions};
+use crate::options::{AudioOptions, OutputOptions, SubtitleOptions};
 use frameloom_media::{OutputFormat, StreamInfo, StreamKind, codec_facts};
 use serde::{Deserialize, Serialize};
 
@@ -34,16 +34,17 @@ pub struct MappedStream {
     pub action: Action,
 }
 
-/// Decides for every stream but the transcoded one; what is left out is named in a warning.
+/// Decides for every stream but the transcoded one, of those that are `wanted`; what is left out is named in a warning.
 pub fn map_streams(
     streams: &[StreamInfo],
     video: usize,
-    content: &ContentOptions,
+    wanted: Option<&[usize]>,
+    output: &OutputOptions,
     format: &OutputFormat,
 ) -> Result<(Vec<MappedStream>, Vec<String>)> {
     let mut mapped = Vec::new();
     let mut warnings = Vec::new();
-    if let Some(wanted) = &content.streams
+    if let Some(wanted) = wanted
         && let Some(missing) = wanted.iter().find(|i| **i >= streams.len())
     {
         return Err(Error::usage(format!(
@@ -52,7 +53,7 @@ pub fn map_streams(
         )));
     }
     for stream in streams {
-        let asked = content.streams.as_ref().map(|wanted| wanted.contains(&stream.index));
+        let asked = wanted.map(|wanted| wanted.contains(&stream.index));
         if stream.index == video || asked == Some(false) {
             continue;
         }
@@ -86,7 +87,7 @@ pub fn map_streams(
                     Ok(Action::Copy)
                 }
             }
-            StreamKind::Audio => match &content.audio {
+            StreamKind::Audio => match &output.audio {
                 AudioOptions::None => continue,
                 AudioOptions::Copy if holds == Some(false) => {
                     Err(format!("{cannot}; --audio aac, for example, encodes it anew"))
@@ -102,7 +103,7 @@ pub fn map_streams(
                     Ok(Action::Encode { encoder: encoder.clone(), bit_rate: *bit_rate })
                 }
             },
-            StreamKind::Subtitle if content.subtitles == SubtitleOptions::None => continue,
+            StreamKind::Subtitle if output.subtitles == SubtitleOptions::None => continue,
             StreamKind::Subtitle => subtitle(stream, format, holds).ok_or(cannot),
             StreamKind::Attachment => {
                 if format.name == "matroska" {

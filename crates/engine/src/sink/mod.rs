@@ -1,4 +1,5 @@
-//! The end of the path: segments in order, the other streams between them, one muxer, one file that appears only when it is complete.
+//! The end of the path: segments in order, the other streams between them, one muxer and one
+//! file for each output, which appears only when it is complete.
 
 mod target;
 mod times;
@@ -24,7 +25,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use target::Target;
 use times::DecodeTimes;
 
-pub use target::check_target;
+pub use target::check_targets;
 
 /// The chart of the finished segments that the sink hasn't taken.
 pub const WAITING_FOR_SINK: &str = "segments for the sink";
@@ -62,7 +63,7 @@ pub struct SinkJob {
     pub track: TrackId,
     /// Times go here.
     pub metrics: Arc<Metrics>,
-    /// Bytes of video that were muxed so far.
+    /// Bytes that all outputs together have muxed so far.
     pub bytes: Arc<AtomicU64>,
     /// Stops the reading of inputs.
     pub stop: Arc<AtomicBool>,
@@ -105,6 +106,17 @@ struct Open {
     others: Others,
     times: DecodeTimes,
     header: SegmentHeader,
+    /// Bytes muxed.
+    bytes: u64,
+}
+
+impl Open {
+    fn write(&mut self, job: &SinkJob, packet: MuxPacket<'_>) -> Result<()> {
+        let bytes = packet.data.len() as u64;
+        self.bytes += bytes;
+        job.bytes.fetch_add(bytes, Ordering::Relaxed);
+        self.muxer.write(packet).map_err(|e| output_error(job, &e))
+    }
 }
 
 /// Writes the output: takes segments in order until the channel closes, then finishes and checks. Whoever called gives the file its name.
@@ -149,7 +161,6 @@ impl Output<'_> {
                 Some(open) => open,
                 none => {
                     let begun = begin(job, &self.target, &finished, (self.others)()?, self.depth)?;
-                    job.bytes.store(0, Ordering::Relaxed);
                     let open = none.insert(begun);
                     for earlier in &self.done {
                         add(job, open, earlier)?;
@@ -162,7 +173,8 @@ impl Output<'_> {
                 Added::Deeper(wanted) if self.target.is_file() && self.depth.is_none_or(|d| d < wanted) => {
                     // The encoder reorders more than it announced: decode times must start earlier.
                     self.depth = Some(wanted);
-                    self.open = None;
+                    let begun = self.open.take().map_or(0, |open| open.bytes);
+                    job.bytes.fetch_sub(begun, Ordering::Relaxed);
                 }
                 Added::Deeper(wanted) => {
                     return Err(Error::new(
@@ -293,7 +305,7 @@ fn begin(
     };
     let muxer = Muxer::create(&settings, &streams).map_err(|e| output_error(job, &e))?;
     let depth = depth.unwrap_or(0).max(header.announced_reorder).max(facts.reorder);
-    Ok(Open { muxer, others, times: DecodeTimes::new(depth, plan.frame_ticks), header })
+    Ok(Open { muxer, others, times: DecodeTimes::new(depth, plan.frame_ticks), header, bytes: 0 })
 }
 
 enum Added {
@@ -356,8 +368,7 @@ fn add(job: &SinkJob, open: &mut Open, finished: &Finished) -> Result<Added> {
             data: &packet.data,
             side_data: &side_data,
         };
-        job.bytes.fetch_add(packet.data.len() as u64, Ordering::Relaxed);
-        open.muxer.write(packet).map_err(|e| output_error(job, &e))?;
+        open.write(job, packet)?;
     }
     Ok(Added::Yes(times.len() as u64))
 }
@@ -366,8 +377,7 @@ fn write_others(job: &SinkJob, open: &mut Open, before: Option<f64>) -> Result<(
     while let Some(packet) = open.others.next_before(before)? {
         let OtherPacket { stream, pts, dts, duration, flags, data, side_data, .. } = packet;
         let packet = MuxPacket { stream, pts, dts, duration, flags, data: &data, side_data: &side_data };
-        job.bytes.fetch_add(data.len() as u64, Ordering::Relaxed);
-        open.muxer.write(packet).map_err(|e| output_error(job, &e))?;
+        open.write(job, packet)?;
     }
     Ok(())
 }

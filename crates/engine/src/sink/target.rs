@@ -83,8 +83,34 @@ fn failed(path: &Path, doing: &str, error: &std::io::Error) -> Error {
     Error::io(ErrorKind::Output, doing, error).in_file(path.display().to_string())
 }
 
+/// Refuses outputs that are the same file, more than one on standard output, and each that [`check_target`] refuses.
+pub fn check_targets(outputs: &[OutputTarget], input: &InputTarget, overwrite: Overwrite) -> Result<()> {
+    let place = |output: &OutputTarget| match output {
+        OutputTarget::Stdout => PathBuf::from("-"),
+        OutputTarget::File(path) => {
+            let folder = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
+            match (fs::canonicalize(path), fs::canonicalize(folder), path.file_name()) {
+                (Ok(path), ..) => path,
+                (_, Ok(folder), Some(name)) => folder.join(name),
+                _ => path.clone(),
+            }
+        }
+    };
+    let mut places: Vec<PathBuf> = Vec::new();
+    for output in outputs {
+        let place = place(output);
+        // What is written to the null device is gone, however many write.
+        if places.contains(&place) && place != Path::new("/dev/null") {
+            return Err(Error::usage("two outputs have this name").in_file(output.name()));
+        }
+        places.push(place);
+        check_target(output, input, overwrite)?;
+    }
+    Ok(())
+}
+
 /// Refuses, before any work, an output that can't be or must not be written; removes what killed runs left under its temporary names.
-pub fn check_target(output: &OutputTarget, input: &InputTarget, overwrite: Overwrite) -> Result<()> {
+fn check_target(output: &OutputTarget, input: &InputTarget, overwrite: Overwrite) -> Result<()> {
     let OutputTarget::File(path) = output else { return Ok(()) };
     let name = path.display().to_string();
     if let InputTarget::File(input) = input

@@ -1,7 +1,7 @@
 //! Workers, feed and depth: nothing that changes a byte.
 
 use super::{Control, Prepared};
-use crate::device::{Device, worker_bytes};
+use crate::device::{Device, Load, frame_bytes};
 use crate::error::{Error, ErrorKind, Result};
 use crate::index::Timing;
 use crate::options::{Feed, TranscodeJob};
@@ -12,14 +12,14 @@ use crate::queue::Limits;
 pub(super) fn choose_run(job: &TranscodeJob, control: &Control, prepared: &mut Prepared) -> Result<()> {
     let device = Device::cpu();
     let plan = &prepared.plan;
-    let settings = &plan.allocation.settings;
-    let frame_bytes = frame_bytes(settings.width, settings.height, &settings.pixel_format);
-    let each = worker_bytes(&settings.encoder, frame_bytes);
+    let video = &plan.video.params;
+    let frame_bytes = frame_bytes(video.width.max(0) as u32, video.height.max(0) as u32, &video.format);
+    let encoders = plan.renditions.iter().map(|r| Load::of(&r.allocation.settings)).collect::<Vec<_>>();
     let segments = prepared.segments.as_ref().map_or(usize::MAX, Vec::len);
     prepared.workers = match job.run.workers {
         Some(0) => return Err(Error::usage("--workers must be at least 1")),
         Some(n) => n,
-        None => device.workers(&settings.encoder, settings.threads, each),
+        None => device.workers(&encoders),
     }
     .min(segments.max(1));
     let ordinal = plan.timing == Timing::Ordinal;
@@ -65,19 +65,6 @@ pub(super) fn choose_run(job: &TranscodeJob, control: &Control, prepared: &mut P
         None => Limits { items: wanted.min(fits).max(1), bytes: usize::try_from(room).unwrap_or(usize::MAX) },
     };
     Ok(())
-}
-
-/// Bytes of a frame in memory, near enough for planning.
-fn frame_bytes(width: u32, height: u32, format: &str) -> u64 {
-    let deep = ["10", "12", "14", "16"].iter().any(|d| format.contains(d));
-    let planes = if format.contains("444") || format.contains("rgb") || format.contains("gbr") {
-        3.0
-    } else if format.contains("422") {
-        2.0
-    } else {
-        1.5
-    };
-    (f64::from(width) * f64::from(height) * planes) as u64 * if deep { 2 } else { 1 }
 }
 
 /// Whether decoding every range by itself would decode most of the input twice.

@@ -22,7 +22,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
 pub(super) type Executed =
-    std::result::Result<(Arc<Context>, RunReport, Option<Verdict>), (Arc<Context>, Error)>;
+    std::result::Result<(Arc<Context>, RunReport, Vec<Verdict>), (Arc<Context>, Error)>;
 
 pub(super) fn execute(
     job: &TranscodeJob,
@@ -61,7 +61,7 @@ pub(super) fn execute(
         spool: spool.clone(),
     });
     match conduct(job, control, prepared, pipe, &context, &folder) {
-        Ok((report, verdict)) => Ok((context, report, verdict)),
+        Ok((report, verdicts)) => Ok((context, report, verdicts)),
         Err(error) => Err((context, error)),
     }
 }
@@ -74,15 +74,15 @@ fn conduct(
     pipe: Option<OpenPipe>,
     context: &Arc<Context>,
     folder: &Path,
-) -> Result<(RunReport, Option<Verdict>)> {
+) -> Result<(RunReport, Vec<Verdict>)> {
     let progress = context.progress.clone();
     let (work, work_receiver) = work_channel();
     let (messages, inbox) = unbounded();
-    let (to_sink, from_workers) = unbounded();
+    let (to_sinks, from_workers): (Vec<_>, Vec<_>) = job.outputs.iter().map(|_| unbounded()).unzip();
     let complete = Arc::new(AtomicBool::new(false));
     let gate = Gate::new(prepared.workers + 2);
     let mut coordinator =
-        Coordinator::new(context.clone(), work.clone(), inbox, to_sink, complete.clone(), gate.clone());
+        Coordinator::new(context.clone(), work.clone(), inbox, to_sinks, complete.clone(), gate.clone());
     let mut resumed = Vec::new();
     if let Some(segments) = &prepared.segments {
         if job.run.resume {
@@ -96,7 +96,7 @@ fn conduct(
     (control.events)(Event::Started {
         feed: prepared.feed,
         workers: prepared.workers,
-        threads: prepared.plan.allocation.settings.threads,
+        threads: prepared.plan.renditions.iter().map(|r| r.allocation.settings.threads).sum(),
         segments: prepared.segments.as_ref().map(|s| s.len() as u32),
         resumed: resumed.len() as u32,
         frames: prepared.segments.as_ref().map(|s| s.iter().map(|s| u64::from(s.frames)).sum()),
@@ -104,32 +104,47 @@ fn conduct(
     });
     start_workers(context, &work_receiver, &messages)?;
     drop(work_receiver);
-    let (other_writer, other_reader) = match pipe {
+    // Outputs without other streams would never read theirs.
+    let takers = prepared.mapped.iter().filter(|m| !m.is_empty()).count();
+    let (other_writer, other_readers) = match pipe {
         Some(_) => {
-            let (w, r) = others(folder, &context.cancel, &context.trace);
-            (Some(w), Some(r))
+            let (w, r) = others(folder, takers, &context.cancel, &context.trace);
+            (Some(w), r)
         }
-        None => (None, None),
+        None => (None, Vec::new()),
     };
-    start_sink(job, &prepared, context, from_workers, other_reader, complete, &messages)?;
+    let mut other_readers = other_readers.into_iter();
+    for (output, from_workers) in from_workers.into_iter().enumerate() {
+        let reader = if prepared.mapped[output].is_empty() { None } else { other_readers.next() };
+        start_sink(job, output, &prepared, context, from_workers, reader, complete.clone(), &messages)?;
+    }
     let ends = ReaderEnds { work, messages, gate, others: other_writer, resumed };
     start_reader(job, &prepared, pipe, context, ends)?;
     let mut report = coordinator.run()?;
     prepared.plan.input.check_unchanged(&job.input)?;
     after_run(job, control, &prepared, &report)?;
-    let mut verdict = None;
-    if let Some(held) = report.sink.held.take() {
-        if job.run.verify {
-            (control.events)(Event::Phase("verifying"));
-            verdict = Some(verify::run(held.path(), &prepared.plan, context, &report)?);
+    let mut verdicts = Vec::new();
+    if job.run.verify {
+        (control.events)(Event::Phase("verifying"));
+        for (output, sink) in report.sinks.iter().enumerate() {
+            if let Some(held) = &sink.held {
+                verdicts.push(verify::run(held.path(), output, &prepared.plan, context, &report)?);
+            }
         }
-        report.sink.bytes = held.commit()?;
     }
-    Ok((report, verdict))
+    // Only now that all are complete does any of them get its name.
+    for sink in &mut report.sinks {
+        if let Some(held) = sink.held.take() {
+            sink.bytes = held.commit()?;
+        }
+    }
+    Ok((report, verdicts))
 }
 
+#[allow(clippy::too_many_arguments, reason = "all ends of one thread")]
 fn start_sink(
     job: &TranscodeJob,
+    number: usize,
     prepared: &Prepared,
     context: &Arc<Context>,
     segments: crossbeam_channel::Receiver<sink::Finished>,
@@ -139,24 +154,27 @@ fn start_sink(
 ) -> Result<()> {
     let sink_job = SinkJob {
         plan: context.plan.clone(),
-        output: job.output.clone(),
-        format: prepared.format.clone(),
+        output: job.outputs[number].clone(),
+        format: prepared.formats[number].clone(),
         streams: prepared.described.streams.clone(),
-        mapped: prepared.mapped.clone(),
+        mapped: prepared.mapped[number].clone(),
         metadata: prepared.described.metadata.clone(),
         chapters: prepared.described.chapters.clone(),
         remove_segments: !job.run.keep_temp && !job.run.verify,
         trace: context.trace.clone(),
-        track: context.trace.track("sink"),
+        track: context.trace.track(&match job.outputs.len() {
+            1 => "sink".to_owned(),
+            _ => format!("sink for output {}", number + 1),
+        }),
         metrics: context.metrics.clone(),
         bytes: context.progress.bytes.clone(),
         stop: context.stop.clone(),
     };
-    let wanted: Vec<usize> = prepared.mapped.iter().map(|m| m.input).collect();
+    let wanted: Vec<usize> = prepared.mapped[number].iter().map(|m| m.input).collect();
     let (input, options) = (job.input.clone(), job.content.input_options.clone());
     let messages = messages.clone();
     std::thread::Builder::new()
-        .name("sink".into())
+        .name(format!("sink-{number}"))
         .spawn(move || {
             let stop = sink_job.stop.clone();
             let mut source = || -> Result<OtherSource> {
@@ -183,7 +201,7 @@ fn start_sink(
             let result = outcome
                 .unwrap_or_else(|_| Err(Error::new(ErrorKind::Internal, "writing the output panicked")));
             // A coordinator that has gone has its own error.
-            let _ = messages.send(Message::Sink(Box::new(result)));
+            let _ = messages.send(Message::Sink { output: number, result: Box::new(result) });
         })
         .map(|_| ())
         .map_err(|e| Error::io(ErrorKind::Output, "can't start the writer", &e))

@@ -21,19 +21,20 @@ pub(super) fn is_device(path: &Path) -> bool {
     std::fs::metadata(path).is_ok_and(|m| !m.is_file())
 }
 
-/// Where finished segments wait.
+/// Where finished segments wait: beside the first output that is a file.
 pub fn job_folder(job: &TranscodeJob) -> PathBuf {
     // A name that `remove_abandoned` passes over.
     let kept = if job.run.keep_temp { "-kept" } else { "" };
     let unnamed = |start: &str| (std::env::temp_dir(), format!("{start}{}{kept}", std::process::id()));
-    let (folder, name) = match &job.output {
-        OutputTarget::File(path) if is_device(path) => unnamed(DEVICE),
-        OutputTarget::File(path) => {
+    let named = |o: &&OutputTarget| matches!(o, OutputTarget::File(path) if !is_device(path));
+    let (folder, name) = match job.outputs.iter().find(named).or(job.outputs.first()) {
+        Some(OutputTarget::File(path)) if is_device(path) => unnamed(DEVICE),
+        Some(OutputTarget::File(path)) => {
             let name = path.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
             let folder = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
             (folder.to_owned(), name)
         }
-        OutputTarget::Stdout => unnamed(STDOUT),
+        Some(OutputTarget::Stdout) | None => unnamed(STDOUT),
     };
     job.run.temp.clone().unwrap_or(folder).join(format!("{name}.frameloom"))
 }
@@ -77,7 +78,7 @@ pub(super) fn open_journal(
     if job.run.resume && !resume {
         return Err(Error::usage("--resume needs a file as input: a pipe can't be read again"));
     }
-    if job.run.resume && job.output == OutputTarget::Stdout {
+    if job.run.resume && job.outputs.contains(&OutputTarget::Stdout) {
         return Err(Error::usage("--resume needs a file as output"));
     }
     if resume {
@@ -105,9 +106,9 @@ pub(super) fn open_journal(
 /// Segments wait on the disk and the output is written beside them: about twice the output, which is rarely larger than the input.
 pub(super) fn check_space(job: &TranscodeJob, prepared: &Prepared, folder: &Path) -> Result<()> {
     let Some(input) = prepared.plan.input.bytes else { return Ok(()) };
-    let lossless = ["ffv1", "prores_ks", "prores", "prores_aw"]
-        .contains(&prepared.plan.allocation.settings.encoder.as_str());
-    if lossless {
+    let unknown = ["ffv1", "prores_ks", "prores", "prores_aw"];
+    let encoders = prepared.plan.renditions.iter().map(|r| r.allocation.settings.encoder.as_str());
+    if encoders.into_iter().any(|e| unknown.contains(&e)) {
         // Nothing useful can be said of what will come out.
         return Ok(());
     }
@@ -124,7 +125,7 @@ pub(super) fn check_space(job: &TranscodeJob, prepared: &Prepared, folder: &Path
                 likely >> 20
             ),
         )
-        .in_file(job.output.name())
+        .in_file(job.output_names())
         .hint("free some space, or choose another place with --temp or -o"));
     }
     Ok(())

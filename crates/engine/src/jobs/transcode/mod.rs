@@ -1,4 +1,4 @@
-//! One input, one output, every core.
+//! One input, any number of outputs, every core.
 
 mod choose;
 mod execute;
@@ -56,8 +56,8 @@ pub struct Report {
     pub seconds: f64,
     /// Seconds of the index pass.
     pub index_seconds: f64,
-    /// Per-segment quality, when asked for.
-    pub verdict: Option<Verdict>,
+    /// Per-segment quality of each output, when asked for.
+    pub verdicts: Vec<Verdict>,
     /// What the stages spent their time on.
     pub times: Times,
 }
@@ -72,8 +72,8 @@ pub struct Prepared {
     pub segments: Option<Vec<Segment>>,
     /// What the index found; for a pipe, in its first packets.
     pub summary: Summary,
-    /// The other streams.
-    pub mapped: Vec<MappedStream>,
+    /// The other streams of each output.
+    pub mapped: Vec<Vec<MappedStream>>,
     /// The feed that was chosen.
     pub feed: Feed,
     /// The number of workers.
@@ -85,7 +85,7 @@ pub struct Prepared {
     /// Seconds of the index pass.
     pub index_seconds: f64,
     described: Described,
-    format: OutputFormat,
+    formats: Vec<OutputFormat>,
     pipe: Option<OpenPipe>,
 }
 
@@ -101,8 +101,10 @@ pub fn run(job: &TranscodeJob, control: &Control) -> Result<Report> {
         Some(path) => Trace::create(path).map_err(|e| Error::new(ErrorKind::Output, e.to_string()))?,
     };
     // A mistake in the settings should show now, once, and not in every worker.
-    crate::encode::SegmentEncoder::open(&prepared.plan.allocation)
-        .map_err(|e| Error { kind: ErrorKind::Usage, ..e })?;
+    for rendition in &prepared.plan.renditions {
+        crate::encode::SegmentEncoder::open(&rendition.allocation)
+            .map_err(|e| Error { kind: ErrorKind::Usage, ..e })?;
+    }
     let folder = job_folder(job);
     remove_abandoned(job);
     check_space(job, &prepared, &folder)?;
@@ -111,7 +113,7 @@ pub fn run(job: &TranscodeJob, control: &Control) -> Result<Report> {
     let keep = job.run.keep_temp;
     let outcome = execute(job, control, prepared, journal, &trace);
     let traced = trace.finish();
-    let (context, report, verdict) = match outcome {
+    let (context, report, verdicts) = match outcome {
         Ok(done) => {
             // The output is complete, whatever becomes of the rest.
             if let Err(e) = finish_journal(&done.0, keep) {
@@ -121,8 +123,8 @@ pub fn run(job: &TranscodeJob, control: &Control) -> Result<Report> {
         }
         Err((context, error)) => {
             // The folder of an output that is a device bears this process's number.
-            let resumable = matches!(&job.output, OutputTarget::File(path) if !is_device(path))
-                && matches!(job.input, InputTarget::File(_));
+            let is_file = |o: &OutputTarget| matches!(o, OutputTarget::File(path) if !is_device(path));
+            let resumable = job.outputs.iter().all(is_file) && matches!(job.input, InputTarget::File(_));
             let done = context.progress.segments_done.load(Ordering::Relaxed);
             if !resumable || done == 0 {
                 finish_journal(&context, keep)?;
@@ -141,5 +143,5 @@ pub fn run(job: &TranscodeJob, control: &Control) -> Result<Report> {
         (control.events)(Event::Warning(e.to_string()));
     }
     let (seconds, times) = (begun.elapsed().as_secs_f64(), context.metrics.times());
-    Ok(Report { run: report, seconds, index_seconds, verdict, times })
+    Ok(Report { run: report, seconds, index_seconds, verdicts, times })
 }

@@ -51,16 +51,24 @@ pub(super) fn after_run(
     let warn = |text: String| (control.events)(Event::Warning(text));
     let file = job.input.name();
     let base = prepared.plan.video.time_base;
-    for warning in &report.sink.warnings {
-        warn(warning.clone());
+    let several = job.outputs.len() > 1;
+    // Whose warning it is, where there are several.
+    let of = |output: usize, text: &str| match job.outputs.get(output) {
+        Some(target) if several => format!("{}: {text}", target.name()),
+        _ => text.to_owned(),
+    };
+    for (output, sink) in report.sinks.iter().enumerate() {
+        for warning in &sink.warnings {
+            warn(of(output, warning));
+        }
     }
-    let damages: u32 = report.results.iter().map(|r| r.facts.damage_count).sum();
+    let damages: u32 = report.results.iter().map(|r| r.damage().0).sum();
     if damages > 0 {
         let mut times: Vec<String> = Vec::new();
         let mut first = String::new();
         let mut sorted: Vec<_> = report.results.iter().collect();
         sorted.sort_by_key(|r| r.segment);
-        for damage in sorted.iter().flat_map(|r| &r.facts.damage).take(5) {
+        for damage in sorted.iter().flat_map(|r| r.damage().1).take(5) {
             times.push(damage.time.map_or("?".into(), |t| format!("{:.3} s", base.seconds(t))));
             if first.is_empty() {
                 first.clone_from(&damage.what);
@@ -70,27 +78,31 @@ pub(super) fn after_run(
         let text = format!("{damages} damaged places, at {}{more} ({first})", times.join(", "));
         warn(format!("{file}: {text}; everything that a plain decode gives was transcoded"));
     }
-    for (time, what) in report.results.iter().flat_map(|r| &r.facts.changes).take(5) {
+    // The source is the same for all outputs.
+    let firsts = report.results.iter().filter_map(|r| r.renditions.first());
+    for (time, what) in firsts.flat_map(|r| &r.facts.changes).take(5) {
         warn(format!(
             "{file}: the picture changes at {:.3} s ({what}); converted to that of the beginning",
             base.seconds(*time)
         ));
     }
-    let mut lost: Vec<&String> = report.results.iter().flat_map(|r| &r.facts.lost_side_data).collect();
-    lost.sort();
-    lost.dedup();
-    for name in lost {
-        warn(format!(
-            "{} can't take the frames' {name}: left out",
-            prepared.plan.allocation.settings.encoder
-        ));
+    for (output, rendition) in prepared.plan.renditions.iter().enumerate() {
+        let parts = report.results.iter().filter_map(|r| r.renditions.get(output));
+        let mut lost: Vec<&String> = parts.flat_map(|r| &r.facts.lost_side_data).collect();
+        lost.sort();
+        lost.dedup();
+        for name in lost {
+            let encoder = &rendition.allocation.settings.encoder;
+            warn(of(output, &format!("{encoder} can't take the frames' {name}: left out")));
+        }
     }
     let promised: Option<u64> =
         prepared.segments.as_ref().map(|s| s.iter().map(|s| u64::from(s.frames)).sum());
+    let frames = report.sinks.first().map_or(0, |s| s.frames);
     if let Some(promised) = promised
-        && promised != report.sink.frames
+        && promised != frames
     {
-        warn(format!("{file}: its packets promise {promised} frames, decoding gives {}", report.sink.frames));
+        warn(format!("{file}: its packets promise {promised} frames, decoding gives {frames}"));
     }
     Ok(())
 }

@@ -8,12 +8,12 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::feed::reader::Replay;
 use crate::index::{Indexer, Summary, Timing, VideoPacket, choose_video};
 use crate::jobs::probe::{self, Described};
-use crate::options::{ContentOptions, Feed, InputTarget, OutputTarget, TranscodeJob};
+use crate::options::{ContentOptions, Feed, InputTarget, OutputOptions, OutputTarget, TranscodeJob};
 use crate::plan::layout::{LayoutBuilder, Segment};
 use crate::plan::streams::map_streams;
 use crate::plan::{InputIdentity, Plan, Planned, Planner, RATE_WINDOW};
 use crate::queue::Limits;
-use crate::sink::check_target;
+use crate::sink::check_targets;
 use frameloom_media::{Input, OutputFormat};
 use std::collections::VecDeque;
 use std::time::Instant;
@@ -29,23 +29,17 @@ pub(super) struct OpenPipe {
 
 /// Looks at the input and settles everything.
 pub fn prepare(job: &TranscodeJob, control: &Control) -> Result<Prepared> {
-    check_target(&job.output, &job.input, job.run.overwrite)?;
-    let path = match &job.output {
-        OutputTarget::File(path) => path.display().to_string(),
-        OutputTarget::Stdout => String::new(),
-    };
-    if job.output == OutputTarget::Stdout && job.content.format.is_none() {
-        return Err(
-            Error::usage("a format is needed for standard output").hint("--format matroska, for example")
-        );
+    if job.outputs.is_empty() || job.outputs.len() != job.content.outputs.len() {
+        return Err(Error::new(ErrorKind::Internal, "a job needs outputs, and options for each"));
     }
-    let format = OutputFormat::find(job.content.format.as_deref(), &path)
-        .map_err(|e| Error::usage(e.operation.clone()).because(e.message))?;
-    if job.run.verify
-        && (matches!(&job.output, OutputTarget::Stdout)
-            || matches!(&job.output, OutputTarget::File(path) if is_device(path))
-            || job.input == InputTarget::Stdin)
-    {
+    check_targets(&job.outputs, &job.input, job.run.overwrite)?;
+    let mut formats = Vec::new();
+    for (target, output) in job.outputs.iter().zip(&job.content.outputs) {
+        formats.push(output_format(target, output)?);
+        crate::plan::encoder::find(&output.video.encoder)?;
+    }
+    let is_file = |o: &OutputTarget| matches!(o, OutputTarget::File(path) if !is_device(path));
+    if job.run.verify && (!job.outputs.iter().all(is_file) || job.input == InputTarget::Stdin) {
         return Err(Error::usage("--verify reads input and output again: both must be files"));
     }
     if let (Some(start), Some(end)) = (job.content.start, job.content.end)
@@ -53,7 +47,6 @@ pub fn prepare(job: &TranscodeJob, control: &Control) -> Result<Prepared> {
     {
         return Err(Error::usage("--end must lie after --start"));
     }
-    crate::plan::encoder::find(&job.content.video.encoder)?;
     let begun = Instant::now();
     let input = probe::open(&job.input, &job.content.input_options, &control.stop)?;
     let mut described = probe::describe(&input);
@@ -65,13 +58,28 @@ pub fn prepare(job: &TranscodeJob, control: &Control) -> Result<Prepared> {
         add_frame_metadata(&mut described.streams[video], packets.take(FIRST_FRAME_WINDOW));
     }
     let mut prepared = match job.input {
-        InputTarget::File(_) => prepare_file(job, control, input, described, video, format)?,
-        InputTarget::Stdin => prepare_pipe(job, input, described, video, format)?,
+        InputTarget::File(_) => prepare_file(job, control, input, described, video, formats)?,
+        InputTarget::Stdin => prepare_pipe(job, input, described, video, formats)?,
     };
     prepared.index_seconds = begun.elapsed().as_secs_f64();
     note_index(job, &mut prepared)?;
     choose_run(job, control, &mut prepared)?;
     Ok(prepared)
+}
+
+/// The container of an output.
+fn output_format(target: &OutputTarget, output: &OutputOptions) -> Result<OutputFormat> {
+    let path = match target {
+        OutputTarget::File(path) => path.display().to_string(),
+        OutputTarget::Stdout if output.format.is_none() => {
+            return Err(
+                Error::usage("a format is needed for standard output").hint("--format matroska, for example")
+            );
+        }
+        OutputTarget::Stdout => String::new(),
+    };
+    OutputFormat::find(output.format.as_deref(), &path)
+        .map_err(|e| Error::usage(e.operation.clone()).because(e.message))
 }
 
 /// Packets within which a first frame must come; later, its metadata is not waited for.
@@ -123,14 +131,14 @@ fn prepare_file(
     mut input: Input,
     described: Described,
     video: usize,
-    format: OutputFormat,
+    formats: Vec<OutputFormat>,
 ) -> Result<Prepared> {
     let identity = InputIdentity::of(&job.input)?;
     let name = job.input.name();
     let pass = |input: &mut Input, timing| -> Result<(Planned, Summary)> {
         let mut planner = Some(Planner::new(|first| {
             let timing = if first.iter().any(|p| p.pts.is_none()) { Timing::Ordinal } else { timing };
-            Plan::new(identity.clone(), &job.content, &format, &described.streams[video], timing, first)
+            Plan::new(identity.clone(), &job.content, &formats, &described.streams[video], timing, first)
         }));
         let mut planned: Option<Planned> = None;
         let mut each = |packet: &VideoPacket| {
@@ -166,7 +174,7 @@ fn prepare_file(
         };
         return Err(Error::new(ErrorKind::Input, why).in_file(name).in_stream(video));
     }
-    finish_prepare(job, described, format, plan, Some(segments), summary, None)
+    finish_prepare(job, described, formats, plan, Some(segments), summary, None)
 }
 
 fn prepare_pipe(
@@ -174,7 +182,7 @@ fn prepare_pipe(
     mut input: Input,
     mut described: Described,
     video: usize,
-    format: OutputFormat,
+    formats: Vec<OutputFormat>,
 ) -> Result<Prepared> {
     let identity = InputIdentity::of(&job.input)?;
     let mut indexer = Indexer::new(&described.streams, video);
@@ -196,7 +204,7 @@ fn prepare_pipe(
     add_frame_metadata(&mut described.streams[video], first.iter());
     let timing = indexer.summary().timing;
     let mut planner = Planner::new(|first| {
-        Plan::new(identity, &job.content, &format, &described.streams[video], timing, first)
+        Plan::new(identity, &job.content, &formats, &described.streams[video], timing, first)
     });
     for packet in &seen {
         planner.push(*packet);
@@ -204,20 +212,32 @@ fn prepare_pipe(
     let Planned { plan, layout, segments: decided } = planner.settle()?;
     let summary = indexer.summary().clone();
     let pipe = OpenPipe { replay: Replay { first, input }, indexer, seen, layout, decided };
-    finish_prepare(job, described, format, plan, None, summary, Some(pipe))
+    finish_prepare(job, described, formats, plan, None, summary, Some(pipe))
 }
 
 fn finish_prepare(
     job: &TranscodeJob,
     described: Described,
-    format: OutputFormat,
+    formats: Vec<OutputFormat>,
     plan: Plan,
     segments: Option<Vec<Segment>>,
     summary: Summary,
     pipe: Option<OpenPipe>,
 ) -> Result<Prepared> {
-    let (mapped, mut warnings) = map_streams(&described.streams, plan.video.index, &job.content, &format)?;
-    warnings.extend(plan.allocation.warnings.iter().cloned());
+    let mut mapped = Vec::new();
+    let mut warnings = Vec::new();
+    let wanted = job.content.streams.as_deref();
+    let outputs = job.content.outputs.iter().zip(&formats).zip(&plan.renditions);
+    for (number, ((output, format), rendition)) in outputs.enumerate() {
+        let (streams, said) = map_streams(&described.streams, plan.video.index, wanted, output, format)?;
+        mapped.push(streams);
+        for text in said.into_iter().chain(rendition.allocation.warnings.iter().cloned()) {
+            match job.outputs.len() {
+                1 => warnings.push(text),
+                _ => warnings.push(format!("{}: {text}", job.outputs[number].name())),
+            }
+        }
+    }
     Ok(Prepared {
         hash: plan.hash()?,
         plan,
@@ -230,7 +250,7 @@ fn finish_prepare(
         warnings,
         index_seconds: 0.0,
         described,
-        format,
+        formats,
         pipe,
     })
 }

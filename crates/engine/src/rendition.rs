@@ -1,0 +1,136 @@
+//! One output's part of a segment: frames of the decoder to a segment file.
+
+use crate::encode::{Encode, SegmentEncoder, TimedPacket};
+use crate::error::{Error, ErrorKind, Result};
+use crate::fault;
+use crate::process::{Conform, Process};
+use crate::segment_file::{SegmentWriter, StoredPacket};
+use crate::task::{Damage, RenditionResult, RenditionTask, SegmentFacts, SegmentHeader, SegmentTask};
+use crate::trace::TrackId;
+use crate::worker::{Observer, write_error};
+use frameloom_media::Frame;
+
+/// Damages of one segment that are kept with their times.
+const DAMAGE_KEPT: usize = 8;
+
+/// What the decoder met in a segment.
+#[derive(Clone, Debug, Default)]
+pub struct Met {
+    kept: Vec<Damage>,
+    count: u32,
+}
+
+impl Met {
+    /// Adds to it.
+    pub fn note(&mut self, damage: Vec<Damage>) {
+        for damage in damage {
+            self.count += 1;
+            if self.kept.len() < DAMAGE_KEPT {
+                self.kept.push(damage);
+            }
+        }
+    }
+}
+
+/// Conforms, encodes and writes the frames of one segment for one output.
+pub struct SegmentRendition<'a> {
+    segment: u32,
+    attempt: u32,
+    observer: &'a Observer<'a>,
+    track: TrackId,
+    encoder: SegmentEncoder,
+    conform: Conform,
+    writer: SegmentWriter,
+    packets: Vec<TimedPacket>,
+}
+
+impl<'a> SegmentRendition<'a> {
+    /// Opens encoder and file. Spans go to `track`.
+    pub fn open(
+        task: &SegmentTask,
+        rendition: &RenditionTask,
+        observer: &'a Observer<'a>,
+        track: TrackId,
+    ) -> Result<Self> {
+        let encoder = SegmentEncoder::open(&rendition.allocation)?;
+        let header = SegmentHeader {
+            params: encoder.params()?,
+            time_base: task.time_base,
+            announced_reorder: encoder.announced_reorder(),
+        };
+        let writer = SegmentWriter::create(&rendition.output, &header).map_err(|e| write_error(&e))?;
+        Ok(Self {
+            segment: task.segment.id,
+            attempt: task.attempt,
+            observer,
+            track,
+            encoder,
+            conform: Conform::new(&rendition.allocation),
+            writer,
+            packets: Vec::new(),
+        })
+    }
+
+    /// Takes the next frame.
+    pub fn push(&mut self, frame: Frame) -> Result<()> {
+        fault::point("encode", self.segment, self.attempt)?;
+        let (metrics, trace) = (self.observer.metrics, self.observer.trace);
+        let args = [("segment", i64::from(self.segment))];
+        let frame = metrics.process.busy(|| {
+            let _span = trace.span(self.track, "conform", &args);
+            self.conform.process(frame)
+        })?;
+        metrics.encode.busy(|| {
+            let _span = trace.span(self.track, "encode", &args);
+            self.encoder.push(frame, &mut self.packets)
+        })?;
+        self.write()
+    }
+
+    /// No more frames come; the decoder met `met`.
+    pub fn finish(mut self, met: Met) -> Result<RenditionResult> {
+        let (metrics, trace) = (self.observer.metrics, self.observer.trace);
+        let args = [("segment", i64::from(self.segment))];
+        metrics.encode.busy(|| {
+            let _span = trace.span(self.track, "drain", &args);
+            self.encoder.finish(&mut self.packets)
+        })?;
+        self.write()?;
+        let (times, last_duration) = self.encoder.times();
+        let mut facts = SegmentFacts {
+            times: times.to_vec(),
+            last_duration,
+            reorder: self.encoder.reorder(),
+            damage: met.kept,
+            damage_count: met.count,
+            changes: self.conform.changes(),
+            lost_side_data: self.encoder.lost_side_data().to_vec(),
+        };
+        let sealed = self.writer.finish(&facts).map_err(|e| write_error(&e))?;
+        let frames = facts.times.len() as u64;
+        facts.times = Vec::new();
+        Ok(RenditionResult { sealed, frames, facts })
+    }
+
+    fn write(&mut self) -> Result<()> {
+        for TimedPacket { pts, packet } in self.packets.drain(..) {
+            fault::point("segment-write", self.segment, self.attempt)?;
+            let stored = StoredPacket {
+                pts: Some(pts),
+                dts: None,
+                duration: 0,
+                flags: packet.flags,
+                stream: 0,
+                side_data: packet.side_data.into_iter().map(|s| (s.kind, s.data)).collect(),
+                data: packet.data,
+            };
+            self.writer.write(&stored).map_err(|e| write_error(&e))?;
+        }
+        Ok(())
+    }
+}
+
+/// A frame for one output of several: the pictures are the same memory, which nobody changes in place.
+pub fn share(frame: &Frame) -> Result<Frame> {
+    frame.share().map_err(|e| Error::media(ErrorKind::Encode, &e))
+}
