@@ -1,7 +1,10 @@
 //! What may be typed. Completions and man pages come from the same definition.
 
+mod tuning;
+
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use std::path::PathBuf;
+pub use tuning::TuningArgs;
 
 /// Transcodes video with every core of the machine: closed segments in parallel, one exact file.
 #[derive(Debug, Parser)]
@@ -65,7 +68,7 @@ pub struct TranscodeArgs {
     pub input: PathBuf,
     /// An output, with settings of its own if need be; "-" writes standard output. May be given several times: the input is
     /// decoded once for all. Settings: format, encoder, crf, qp, preset, tune, pix-fmt, size, threads, audio, subtitles,
-    /// opt:NAME (see docs/outputs.md).
+    /// opt:NAME, and the options "by portable names" (see docs/transcode.md).
     #[arg(short, long = "output", value_name = "FILE[,KEY=VALUE...]", required = true)]
     pub outputs: Vec<std::ffi::OsString>,
 
@@ -106,6 +109,8 @@ pub struct TranscodeArgs {
     /// A further option of the encoder; may be given several times.
     #[arg(long, value_name = "KEY=VALUE", value_parser = key_value, help_heading = "Video")]
     pub encoder_opt: Vec<(String, String)>,
+    #[command(flatten)]
+    pub tuning: TuningArgs,
 
     /// copy, none, or an encoder with an optional bit rate: "aac:128k".
     #[arg(long, value_name = "HOW", default_value = "copy", help_heading = "Other streams")]

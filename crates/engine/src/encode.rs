@@ -40,7 +40,7 @@ pub struct SegmentEncoder {
     started: bool,
     /// Frames given to the encoder, those for warming up included.
     fed: i64,
-    /// Warm-up frames that were really fed.
+    /// Warm-up frames that are really fed.
     warmed: i64,
     times: Vec<i64>,
     last_duration: i64,
@@ -105,10 +105,11 @@ impl SegmentEncoder {
     fn start(&mut self, out: &mut Vec<TimedPacket>) -> Result<()> {
         self.started = true;
         let mirrored: Vec<usize> = (1..self.held.len().min(self.warm_up + 1)).rev().collect();
+        // Known before the first is fed: an encoder without delay answers each at once.
+        self.warmed = mirrored.len() as i64;
         for i in mirrored {
             let frame = self.held[i].share().map_err(|e| Error::media(ErrorKind::Encode, &e))?;
             self.feed(frame, PictureType::Free, out)?;
-            self.warmed += 1;
         }
         let held = std::mem::take(&mut self.held);
         for frame in held {

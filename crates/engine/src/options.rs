@@ -3,6 +3,7 @@
 pub mod spec;
 
 use crate::plan::size::Size;
+use crate::plan::tuning::Tuning;
 use frameloom_media::InputOptions;
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
@@ -83,6 +84,9 @@ pub struct VideoOptions {
     pub pixel_format: Option<String>,
     /// Size of the pictures; `None`: the source's.
     pub size: Option<Size>,
+    /// Profile and portable options.
+    #[serde(default)]
+    pub tuning: Tuning,
     /// Further options by the encoder's own names.
     pub options: Vec<(String, String)>,
     /// Threads inside one encoder; `None`: by picture size and encoder, never by the machine.

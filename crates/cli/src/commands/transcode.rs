@@ -89,6 +89,7 @@ fn job(args: &TranscodeArgs) -> Result<TranscodeJob> {
             tune: args.tune.clone(),
             pixel_format: args.pix_fmt.clone(),
             size: args.size,
+            tuning: args.tuning.tuning(),
             options: args.encoder_opt.clone(),
             threads: args.threads_per_worker,
         },

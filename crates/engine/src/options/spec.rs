@@ -5,9 +5,10 @@
 
 use super::{AudioOptions, OutputOptions, SubtitleOptions};
 use crate::error::{Error, Result};
+use crate::plan::tuning::Tuning;
 
 /// The settings an output may have of its own, and what they are.
-pub const KEYS: [(&str, &str); 13] = [
+pub const KEYS: [(&str, &str); 24] = [
     ("format", "container, by FFmpeg's name"),
     ("encoder", "video encoder, by FFmpeg's name"),
     ("crf", "constant rate factor"),
@@ -19,8 +20,19 @@ pub const KEYS: [(&str, &str); 13] = [
     ("threads", "threads inside the encoder"),
     ("audio", "copy, none, or an encoder: aac:128k"),
     ("subtitles", "copy or none"),
+    ("profile", "settings for a use case"),
+    ("lookahead", "frames that rate control sees in advance"),
+    ("spatial-aq", "yes or no"),
+    ("aq-strength", "1 to 15"),
+    ("temporal-aq", "yes or no"),
+    ("bframes", "most B-frames in a row"),
+    ("b-ref", "B-frames that others may refer to"),
+    ("i-qfactor", "quantiser of I-frames over that of P-frames"),
+    ("b-qfactor", "quantiser of B-frames over that of P-frames"),
+    ("qmin", "smallest quantiser"),
     ("opt:NAME", "an option of the encoder's own"),
     ("no-opts", "1: none of the common --encoder-opt"),
+    ("no-tuning", "1: none of the common --profile, --lookahead and so on"),
 ];
 
 /// An output as it was typed.
@@ -136,6 +148,11 @@ impl OutputOptions {
                 "1" => video.options.clear(),
                 _ => return Err(wrong("1")),
             },
+            "no-tuning" => match value {
+                "1" => video.tuning = Tuning::default(),
+                _ => return Err(wrong("1")),
+            },
+            _ if Tuning::KEYS.contains(&key) => video.tuning.set(key, value).map_err(|how| wrong(&how))?,
             _ => match key.strip_prefix("opt:").filter(|name| !name.is_empty()) {
                 Some(name) => {
                     video.options.retain(|(k, _)| k != name);
@@ -157,7 +174,7 @@ impl OutputOptions {
             video.options.clear();
         }
         // Whatever their order was: options are cleared before any is set.
-        let first = |key: &str| !matches!(key, "encoder" | "no-opts");
+        let first = |key: &str| !matches!(key, "encoder" | "no-opts" | "no-tuning");
         let mut settings: Vec<_> = spec.settings.iter().collect();
         settings.sort_by_key(|(key, _)| first(key));
         for (key, value) in settings {
@@ -205,6 +222,7 @@ pub fn bits_per_second(text: &str) -> Option<i64> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::plan::tuning::Profile;
 
     fn spec(text: &str) -> Spec {
         text.parse().unwrap()
@@ -245,7 +263,10 @@ mod tests {
         for (key, _) in KEYS {
             let (key, value) = match key {
                 "size" => (key, "64x64"),
-                "crf" | "qp" | "threads" | "no-opts" => (key, "1"),
+                "crf" | "qp" | "threads" | "no-opts" | "no-tuning" => (key, "1"),
+                "profile" => (key, "hq-fast"),
+                "b-ref" => (key, "middle"),
+                key if Tuning::KEYS.contains(&key) => (key, "1"),
                 "opt:NAME" => ("opt:aq-mode", "1"),
                 "audio" | "subtitles" => (key, "none"),
                 _ => (key, "word"),
@@ -267,6 +288,13 @@ mod tests {
         assert_eq!(same.options, [("aq-mode".to_owned(), "1".to_owned())]);
         let other = common.with(&spec("a.mp4,crf=30,encoder=libsvtav1")).unwrap().video;
         assert_eq!((other.crf, other.preset, other.options.len()), (Some(30.0), None, 0));
+        // What means the same for every encoder stays, unless it is left out.
+        common.set("profile", "hq-slow").unwrap();
+        common.set("spatial-aq", "no").unwrap();
+        let own = common.with(&spec("a.mp4,bframes=2,encoder=libsvtav1")).unwrap().video.tuning;
+        assert_eq!((own.profile, own.spatial_aq, own.bframes), (Some(Profile::HqSlow), Some(false), Some(2)));
+        let own = common.with(&spec("a.mp4,bframes=2,no-tuning=1")).unwrap().video.tuning;
+        assert_eq!(own, Tuning { bframes: Some(2), ..Tuning::default() });
     }
 
     #[test]

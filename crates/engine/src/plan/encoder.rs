@@ -5,6 +5,7 @@
 use crate::error::{Error, ErrorKind, Result};
 use crate::options::VideoOptions;
 use crate::plan::size::scaled_aspect;
+use crate::plan::tuning;
 use frameloom_media::{
     CodecParams, EncoderInfo, OptionProblem, Rational, VideoEncoderSettings, check_encoder_option,
     encoder_info, hdr10, is_rgb, pixel_format_loss, pixel_formats_of,
@@ -225,6 +226,15 @@ pub fn allocate(
         }
         add("keyint_min", gop.to_string());
     }
+    // What the user says below in the encoder's own words comes later, and so wins.
+    let mut own_params: Vec<String> = Vec::new();
+    for setting in tuning::resolve(&info.name, &video.tuning)? {
+        if Some(setting.key.as_str()) == rules.params_key {
+            own_params.push(setting.value);
+        } else {
+            checked(&mut options, info, setting.flag, &setting.key, &setting.value)?;
+        }
+    }
     let mut quantiser = None;
     if let Some(crf) = video.crf {
         let Some(key) = rules.crf.filter(|key| knows(&info.name, key)) else {
@@ -269,7 +279,6 @@ pub fn allocate(
         }
         checked(&mut options, info, "--tune", "tune", tune)?;
     }
-    let mut own_params: Vec<String> = Vec::new();
     for (key, value) in &video.options {
         if Some(key.as_str()) == rules.params_key {
             own_params.push(value.clone());
@@ -282,6 +291,12 @@ pub fn allocate(
         own_params.retain(|p| !p.is_empty());
         if !own_params.is_empty() {
             options.push((key.to_owned(), own_params.join(":")));
+        }
+    }
+    // Of equal keys libavcodec takes the last.
+    for at in (0..options.len()).rev() {
+        if options[at + 1..].iter().any(|(key, _)| *key == options[at].0) {
+            options.remove(at);
         }
     }
     let interlaced = picture.is_interlaced() && rules.interlaced;

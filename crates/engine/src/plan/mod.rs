@@ -4,6 +4,7 @@ pub mod encoder;
 pub mod layout;
 pub mod size;
 pub mod streams;
+pub mod tuning;
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::index::{Timing, VideoPacket, nominal_rate};
