@@ -3,6 +3,7 @@
 mod tuning;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use frameloom_media::Rational;
 use std::path::PathBuf;
 pub use tuning::TuningArgs;
 
@@ -78,6 +79,8 @@ pub struct TranscodeArgs {
     /// Container of the input, by FFmpeg's name, when it can't be guessed.
     #[arg(long, value_name = "NAME", help_heading = "Containers")]
     pub input_format: Option<String>,
+    #[command(flatten)]
+    pub raw: RawArgs,
 
     /// Video encoder, by FFmpeg's name.
     #[arg(short, long, value_name = "NAME", default_value = "libx264", help_heading = "Video")]
@@ -180,6 +183,20 @@ pub struct TranscodeArgs {
     pub trace: Option<PathBuf>,
 }
 
+/// Headerless video (`.yuv`): what other files say themselves. All three or none.
+#[derive(Debug, Args)]
+pub struct RawArgs {
+    /// The input is headerless video (.yuv) with pictures of this size; --raw-rate and --raw-format are needed, too.
+    #[arg(long, value_name = "WxH", value_parser = raw_size, help_heading = "Headerless input")]
+    pub raw_size: Option<(u32, u32)>,
+    /// Its pictures per second: 30, 29.97 (which means 30000/1001) or 30000/1001.
+    #[arg(long, value_name = "RATE", value_parser = raw_rate, help_heading = "Headerless input")]
+    pub raw_rate: Option<Rational>,
+    /// Its pixel format, by FFmpeg's name: yuv420p, yuv422p10le, gray16le ...
+    #[arg(long, value_name = "FORMAT", help_heading = "Headerless input")]
+    pub raw_format: Option<String>,
+}
+
 #[derive(Debug, Args)]
 pub struct ProbeArgs {
     /// The input; "-" reads standard input.
@@ -187,6 +204,8 @@ pub struct ProbeArgs {
     /// Container of the input, by FFmpeg's name, when it can't be guessed.
     #[arg(long, value_name = "NAME")]
     pub input_format: Option<String>,
+    #[command(flatten)]
+    pub raw: RawArgs,
     /// Number of the video stream to look at; otherwise the best.
     #[arg(long, value_name = "N")]
     pub stream: Option<usize>,
@@ -239,6 +258,34 @@ fn positive(text: &str) -> Result<f64, String> {
     }
 }
 
+fn raw_size(text: &str) -> Result<(u32, u32), String> {
+    let side = |text: &str| text.parse::<u32>().ok().filter(|n| *n > 0);
+    text.split_once('x')
+        .and_then(|(width, height)| Some((side(width)?, side(height)?)))
+        .ok_or_else(|| "WIDTHxHEIGHT, both at least 1, like 1920x1080".to_owned())
+}
+
+/// A whole number, a fraction, or a decimal. A decimal near a multiple of 1000/1001 stands for that: nobody means 29.97
+/// exactly, and an hour of it would end 0.1 s early.
+fn raw_rate(text: &str) -> Result<Rational, String> {
+    let wrong = || "pictures per second above 0: 30, 29.97 or 30000/1001".to_owned();
+    let whole = |text: &str| text.parse::<i32>().ok().filter(|n| *n > 0).ok_or_else(wrong);
+    if let Some((num, den)) = text.split_once('/') {
+        return Ok(Rational::new(whole(num)?, whole(den)?));
+    }
+    let Some((_, decimals)) = text.split_once('.') else { return Ok(Rational::new(whole(text)?, 1)) };
+    let rate = text.parse::<f64>().ok().filter(|r| (0.001..=100_000.0).contains(r)).ok_or_else(wrong)?;
+    let near = (rate * 1.001).round();
+    // As many decimals as were typed must agree: 23.98 and 23.976 are 24000/1001, 23.9 is not.
+    let step = 0.1_f64.powi(i32::try_from(decimals.len()).unwrap_or(i32::MAX));
+    if decimals.len() >= 2 && near >= 1.0 && (near / 1.001 - rate).abs() <= step / 2.0 + 1e-9 {
+        return Ok(Rational::new(near as i32 * 1000, 1001));
+    }
+    let thousandths = (rate * 1000.0).round() as i32;
+    let common = (1..=1000).rev().find(|d| 1000 % d == 0 && thousandths % d == 0).unwrap_or(1);
+    Ok(Rational::new(thousandths / common, 1000 / common))
+}
+
 /// Seconds, MM:SS or HH:MM:SS, each with a fraction.
 fn time(text: &str) -> Result<f64, String> {
     let wrong = || "seconds, MM:SS or HH:MM:SS".to_owned();
@@ -275,5 +322,31 @@ mod tests {
         assert!(
             time("-1").is_err() && time("a").is_err() && time("1:2:3:4").is_err() && time("inf").is_err()
         );
+    }
+
+    #[test]
+    fn rates_are_fractions() {
+        let rate = |text: &str| raw_rate(text).map(|r| (r.num, r.den));
+        for (text, num, den) in [
+            ("30", 30, 1),
+            ("29.97", 30_000, 1001),
+            ("23.976", 24_000, 1001),
+            ("23.98", 24_000, 1001),
+            ("59.94", 60_000, 1001),
+            ("30000/1001", 30_000, 1001),
+            ("2997/100", 2997, 100),
+            ("12.5", 25, 2),
+            ("25.0", 25, 1),
+            ("25.00", 25, 1),
+            ("23.9", 239, 10),
+            ("0.5", 1, 2),
+        ] {
+            assert_eq!(rate(text), Ok((num, den)), "{text}");
+        }
+        for text in ["", "0", "-1", "0/1", "1/0", "a", "1/2/3", "0.0", "inf", "nan", "1e400", "9999999999"] {
+            assert!(raw_rate(text).is_err(), "{text}");
+        }
+        assert!(raw_size("0x8").is_err() && raw_size("8").is_err() && raw_size("8x-2").is_err());
+        assert_eq!(raw_size("1920x1080"), Ok((1920, 1080)));
     }
 }

@@ -3,6 +3,7 @@
 mod args;
 mod commands;
 mod printer;
+mod raw;
 mod signals;
 mod view;
 

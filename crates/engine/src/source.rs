@@ -1,6 +1,7 @@
 //! Coded video from an entry on: opened, found by presentation time, and read in file order.
 
 use crate::error::{Error, ErrorKind, Result};
+use crate::index::raw::CONTAINER;
 use crate::plan::layout::Entry;
 use crate::segment_file::SegmentReader;
 use crate::spool::restore;
@@ -78,6 +79,11 @@ impl ContainerSource {
     /// Seeks and reads up to the entry's own packet, known by its presentation time; `None` if it doesn't come.
     fn find_by_seek(&mut self, entry: &Entry) -> Option<Packet> {
         let pts = entry.pts?;
+        if let (CONTAINER, Some(position)) = (self.input.format_name().as_str(), entry.position) {
+            // FFmpeg knows no better way than to read all that lies before.
+            self.input.seek_to_byte(position).ok()?;
+            return self.input.read().ok().flatten().filter(|packet| packet.pts() == Some(pts));
+        }
         let target = entry.dts.map_or(pts, |dts| dts.min(pts));
         self.input.seek(self.stream, target).ok()?;
         let mut keys = 0;

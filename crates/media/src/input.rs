@@ -293,6 +293,34 @@ impl Input {
         };
         check(code, || format!("seek in {}", self.url)).map(|_| ())
     }
+
+    /// Jumps to a byte of the file. Only for containers whose packets can be read from any place at which one begins.
+    pub fn seek_to_byte(&mut self, position: u64) -> Result<()> {
+        let position = i64::try_from(position).unwrap_or(i64::MAX);
+        // SAFETY: valid context; of a byte, the stream doesn't matter.
+        let code = unsafe { ff::av_seek_frame(self.context, -1, position, ff::AVSEEK_FLAG_BYTE as c_int) };
+        check(code, || format!("seek in {}", self.url)).map(|_| ())
+    }
+
+    /// How far the file was read, in bytes; what FFmpeg has read ahead doesn't count.
+    pub fn position(&self) -> Option<u64> {
+        let io = self.raw().pb;
+        if io.is_null() {
+            return None;
+        }
+        // SAFETY: not null, and valid while the context is open; this is how `avio_tell` is defined.
+        u64::try_from(unsafe { ff::avio_seek(io, 0, libc::SEEK_CUR) }).ok()
+    }
+
+    /// Bytes of the file; `None` for a pipe.
+    pub fn file_bytes(&self) -> Option<u64> {
+        let io = self.raw().pb;
+        if io.is_null() {
+            return None;
+        }
+        // SAFETY: not null, and valid while the context is open.
+        u64::try_from(unsafe { ff::avio_size(io) }).ok()
+    }
 }
 
 impl Drop for Input {

@@ -27,6 +27,7 @@ mod options;
 mod packet;
 mod params;
 mod rational;
+mod raw;
 mod side_data;
 mod subtitle;
 mod system;
@@ -50,6 +51,7 @@ pub use options::{OptionInfo, OptionProblem, check_encoder_option, encoder_optio
 pub use packet::Packet;
 pub use params::CodecParams;
 pub use rational::Rational;
+pub use raw::{certain_container, pixel_formats_like, raw_picture_bytes};
 pub use side_data::{SideData, hdr10};
 pub use subtitle::SubtitleTranscoder;
 pub use system::{die_with_parent, free_space, return_freed_pictures};

@@ -92,17 +92,19 @@ pub fn check_encoder_option(
     let mut own: Vec<String> = options.iter().filter(|o| o.own).map(|o| o.name.clone()).collect();
     own.sort();
     own.dedup();
-    let mut close: Vec<(usize, String)> = options
-        .iter()
-        .map(|o| (distance(key, &o.name), o.name.clone()))
-        .filter(|(d, name)| *d <= 1 + key.len().max(name.len()) / 3)
+    let close = near(key, options.iter().map(|o| o.name.as_str()));
+    Ok(Err(OptionProblem::UnknownKey { own, close }))
+}
+
+/// At most three of `names` that look like what was typed, nearest first.
+pub(crate) fn near<'a>(typed: &str, names: impl Iterator<Item = &'a str>) -> Vec<String> {
+    let mut close: Vec<(usize, &str)> = names
+        .map(|name| (distance(typed, name), name))
+        .filter(|(d, name)| *d <= 1 + typed.len().max(name.len()) / 3)
         .collect();
     close.sort();
     close.dedup();
-    Ok(Err(OptionProblem::UnknownKey {
-        own,
-        close: close.into_iter().take(3).map(|(_, name)| name).collect(),
-    }))
+    close.into_iter().take(3).map(|(_, name)| name.to_owned()).collect()
 }
 
 /// # Safety

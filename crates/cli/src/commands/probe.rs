@@ -3,16 +3,17 @@
 use crate::args::ProbeArgs;
 use crate::commands::transcode::input_target;
 use crate::printer::{Printer, plain};
+use crate::raw::input_options;
 use frameloom::index::{Summary, Timing};
 use frameloom::jobs::probe::{Described, probe};
 use frameloom::{Error, ErrorKind, Result};
-use frameloom_media::{InputOptions, StreamInfo, StreamKind};
+use frameloom_media::{StreamInfo, StreamKind};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 pub fn run(args: &ProbeArgs, printer: &Printer) -> Result<()> {
     let target = input_target(&args.input);
-    let options = InputOptions { format: args.input_format.clone(), options: Vec::new() };
+    let options = input_options(&args.input, args.input_format.as_deref(), &args.raw)?;
     let stop = Arc::new(AtomicBool::new(false));
     let begun = std::time::Instant::now();
     let (described, summary) = probe(&target, &options, args.stream, &stop)?;

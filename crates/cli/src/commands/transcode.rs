@@ -2,6 +2,7 @@
 
 use crate::args::{FeedArg, TranscodeArgs, Workers};
 use crate::printer::Printer;
+use crate::raw::input_options;
 use crate::signals;
 use crate::view::View;
 use frameloom::cancel::Cancel;
@@ -13,7 +14,6 @@ use frameloom::options::{
 };
 use frameloom::verify::{SegmentQuality, Verdict};
 use frameloom::{Error, ErrorKind, Result};
-use frameloom_media::InputOptions;
 use std::ffi::OsString;
 use std::path::Path;
 use std::sync::Arc;
@@ -102,7 +102,7 @@ fn job(args: &TranscodeArgs) -> Result<TranscodeJob> {
         input: input_target(&args.input),
         outputs: targets,
         content: ContentOptions {
-            input_options: InputOptions { format: args.input_format.clone(), options: Vec::new() },
+            input_options: input_options(&args.input, args.input_format.as_deref(), &args.raw)?,
             streams: args.streams.clone(),
             start: args.start,
             end: args.end,

@@ -244,7 +244,7 @@ fn through_a_pipe() {
 }
 
 /// A real pipe: a file as standard input could be sought in.
-fn through_cat(file: std::fs::File) -> std::process::Stdio {
+pub fn through_cat(file: std::fs::File) -> std::process::Stdio {
     let mut cat = std::process::Command::new("cat");
     let mut child = cat.stdin(file).stdout(std::process::Stdio::piped()).spawn().expect("cat can be run");
     let stdout = child.stdout.take().expect("stdout is piped");

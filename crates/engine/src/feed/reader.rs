@@ -1,7 +1,9 @@
 //! Whoever reads the input once: a pipe's packets, or a file's for the shared feed.
 
+use super::held::Held;
 use super::shared::{Dealer, DealtFrames};
 use crate::error::{Error, ErrorKind, Result};
+use crate::index::raw::{self, RawPictures};
 use crate::index::{Indexer, Summary, Timing, VideoPacket};
 use crate::plan::layout::{LayoutBuilder, Segment};
 use crate::spool::{OtherWriter, VideoSpool};
@@ -17,6 +19,8 @@ pub struct Replay {
     pub first: VecDeque<Packet>,
     /// The rest.
     pub input: Input,
+    /// What all pictures of headerless video are like.
+    pub raw: Option<RawPictures>,
 }
 
 impl Replay {
@@ -70,8 +74,9 @@ impl PipeReader {
         dealer: &mut Option<Dealer>,
         listener: &mut dyn Listener,
     ) -> Result<(Summary, bool)> {
-        let mut held: VecDeque<(i64, Packet)> = VecDeque::new();
+        let mut held = Held::new(self.spool.clone());
         let mut stopped = false;
+        let mut end = None;
         // Decided while planning; told only when their packets are in the spool.
         let mut early = std::mem::take(&mut self.decided);
         loop {
@@ -83,7 +88,13 @@ impl PipeReader {
                     None
                 }
             };
-            let Some(packet) = next else { break };
+            let Some(packet) = next else {
+                if let Some(what) = raw::cut_off(&self.replay.input, end) {
+                    self.indexer.damaged_at_end(what);
+                }
+                break;
+            };
+            self.replay.raw.as_ref().map_or(Ok(()), |raw| raw.check_whole(&packet))?;
             if packet.stream() != self.video {
                 self.indexer_counts(&packet);
                 self.others.push(&packet)?;
@@ -96,6 +107,7 @@ impl PipeReader {
                     None => continue,
                 },
             };
+            end = video.position.map(|at| at + video.bytes);
             if let (Timing::Presentation, Some(at)) = (self.timing, self.indexer.summary().jump) {
                 // The plan can't be made anew, and frames behind the jump would fall between its segments.
                 return Err(Error::new(ErrorKind::Input, format!("its times jump back after {at:.3} s"))
@@ -112,10 +124,10 @@ impl PipeReader {
                     Timing::Presentation => video.pts.unwrap_or(i64::MIN),
                     Timing::Ordinal => video.number as i64,
                 };
-                held.push_back((address, packet));
-                while let Some((address, _)) = held.front()
-                    && dealer.decided_until().is_none_or(|until| *address < until)
-                    && let Some((_, packet)) = held.pop_front()
+                held.push(address, video.number, packet);
+                while let Some(address) = held.next_address()
+                    && dealer.decided_until().is_none_or(|until| address < until)
+                    && let Some(packet) = held.pop()?
                 {
                     dealer.push(Some(&packet), &mut |s, f| listener.begin(s, f))?;
                 }
@@ -137,7 +149,7 @@ impl PipeReader {
             && !stopped
         {
             dealer.all_decided();
-            for (_, packet) in held {
+            while let Some(packet) = held.pop()? {
                 dealer.push(Some(&packet), &mut |s, f| listener.begin(s, f))?;
             }
             dealer.push(None, &mut |s, f| listener.begin(s, f))?;

@@ -4,6 +4,7 @@
 //! length of the input: what stays are counts, the segments and a list of the first few damages.
 
 pub mod access;
+pub mod raw;
 pub mod reorder;
 
 use crate::error::{Error, ErrorKind, Result};
@@ -185,9 +186,14 @@ impl Indexer {
 
     /// Reading failed here; what follows is lost, as it is for a plain decode. Returns the time in seconds.
     pub fn broke_off(&mut self, reason: &str) -> f64 {
+        self.damaged_at_end(format!("reading ends: {reason}"))
+    }
+
+    /// Notes damage behind the last packet. Returns the time in seconds.
+    pub fn damaged_at_end(&mut self, reason: String) -> f64 {
         let end = self.summary.streams.get(self.video).and_then(|s| s.end).unwrap_or(0);
         let seconds = self.time_base.seconds(end);
-        self.damaged(seconds, format!("reading ends: {reason}"));
+        self.damaged(seconds, reason);
         seconds
     }
 

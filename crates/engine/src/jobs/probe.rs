@@ -1,6 +1,7 @@
 //! What the index knows of an input.
 
 use crate::error::{Error, ErrorKind, Result};
+use crate::index::raw::{self, RawPictures};
 use crate::index::{Indexer, Summary, Timing, VideoPacket, choose_video};
 use crate::options::InputTarget;
 use frameloom_media::{Chapter, Input, InputOptions, StreamInfo};
@@ -51,7 +52,11 @@ pub fn open(target: &InputTarget, options: &InputOptions, stop: &Arc<AtomicBool>
         }
         let error =
             Error::new(ErrorKind::Input, "can't be read as a media file").because(&e.message).in_file(name);
-        if e.is_invalid_data() || e.os_error().is_none() {
+        if options.options.is_empty() && raw::is_raw_by_name(target, options) {
+            error.hint(
+                "headerless video doesn't tell what it is: give --raw-size, --raw-rate and --raw-format",
+            )
+        } else if e.is_invalid_data() || e.os_error().is_none() {
             error.hint("it is no media file, is damaged at its beginning, or needs --input-format")
         } else {
             error
@@ -61,17 +66,24 @@ pub fn open(target: &InputTarget, options: &InputOptions, stop: &Arc<AtomicBool>
 
 /// Describes an opened input.
 pub fn describe(input: &Input) -> Described {
+    let mut streams = input.streams().to_vec();
+    if let [video] = streams.as_mut_slice()
+        && input.format_name() == raw::CONTAINER
+    {
+        // It was asked for, and some versions of FFmpeg know it by their ticks only.
+        video.average_rate = Some(video.time_base.inverse());
+    }
     Described {
         container: input.format_name(),
         duration: input.duration_seconds(),
-        streams: input.streams().to_vec(),
+        streams,
         metadata: input.metadata(),
         chapters: input.chapters(),
         video: input.best_video(),
     }
 }
 
-/// Reads all packets of an opened input. `each` sees those of the video stream.
+/// Reads all packets of an opened input, or computes them where that is possible. `each` sees those of the video stream.
 pub fn index(
     input: &mut Input,
     streams: &[StreamInfo],
@@ -80,7 +92,13 @@ pub fn index(
     stop: &AtomicBool,
     each: &mut dyn FnMut(&VideoPacket) -> Result<()>,
 ) -> Result<Summary> {
+    if let (Some(raw), Some(total)) =
+        (RawPictures::of(&input.format_name(), &streams[video]), input.file_bytes())
+    {
+        return raw.index(total, stop, each).map_err(|e| e.in_file(file));
+    }
     let mut indexer = Indexer::new(streams, video);
+    let mut end = None;
     loop {
         if stop.load(Ordering::Relaxed) {
             return Err(Error::interrupted());
@@ -88,10 +106,16 @@ pub fn index(
         match input.read() {
             Ok(Some(packet)) => {
                 if let Some(video) = indexer.push(&packet) {
+                    end = video.position.map(|at| at + video.bytes);
                     each(&video)?;
                 }
             }
-            Ok(None) => return Ok(indexer.finish()),
+            Ok(None) => {
+                if let Some(what) = raw::cut_off(input, end) {
+                    indexer.damaged_at_end(what);
+                }
+                return Ok(indexer.finish());
+            }
             Err(_) if stop.load(Ordering::Relaxed) => return Err(Error::interrupted()),
             Err(e) => {
                 // A plain decode ends here too.

@@ -20,6 +20,9 @@ use std::io::{Read, Seek, SeekFrom};
 /// Packets looked at before the frame rate is settled: enough for two seconds and every codec's reordering.
 pub const RATE_WINDOW: usize = 98;
 
+/// Or so many bytes of them: raw pictures, whose times are plain from the first few on.
+pub const RATE_BYTES: u64 = 256 << 20;
+
 /// What tells one input from another.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct InputIdentity {
@@ -129,7 +132,13 @@ impl Plan {
         let mut times: Vec<i64> = first.iter().filter(|p| !p.hidden).filter_map(|p| p.pts).collect();
         times.sort_unstable();
         // The last ones may have neighbours that are still to come.
-        let settled = if first.len() >= RATE_WINDOW { times.len().saturating_sub(34) } else { times.len() };
+        let settled = if first.len() >= RATE_WINDOW {
+            times.len().saturating_sub(34)
+        } else if first.iter().map(|p| p.bytes).sum::<u64>() >= RATE_BYTES {
+            times.len().div_ceil(2)
+        } else {
+            times.len()
+        };
         let measured = if timing == Timing::Presentation { &times[..settled] } else { &[] };
         let rate = nominal_rate(measured, video);
         let encoders =
@@ -208,6 +217,7 @@ impl Plan {
 pub struct Planner<F> {
     make: F,
     first: Vec<VideoPacket>,
+    bytes: u64,
 }
 
 /// What a [`Planner`] becomes.
@@ -223,13 +233,14 @@ pub struct Planned {
 impl<F: FnOnce(&[VideoPacket]) -> Result<Plan>> Planner<F> {
     /// `make` gets the first packets.
     pub fn new(make: F) -> Self {
-        Self { make, first: Vec::new() }
+        Self { make, first: Vec::new(), bytes: 0 }
     }
 
     /// Takes a packet; true when [`Planner::settle`] should be called.
     pub fn push(&mut self, packet: VideoPacket) -> bool {
         self.first.push(packet);
-        self.first.len() >= RATE_WINDOW
+        self.bytes = self.bytes.saturating_add(packet.bytes);
+        self.first.len() >= RATE_WINDOW || self.bytes >= RATE_BYTES
     }
 
     /// Makes the plan from what was seen.

@@ -108,8 +108,8 @@ pub(super) fn check_space(job: &TranscodeJob, prepared: &Prepared, folder: &Path
     let Some(input) = prepared.plan.input.bytes else { return Ok(()) };
     let unknown = ["ffv1", "prores_ks", "prores", "prores_aw"];
     let encoders = prepared.plan.renditions.iter().map(|r| r.allocation.settings.encoder.as_str());
-    if encoders.into_iter().any(|e| unknown.contains(&e)) {
-        // Nothing useful can be said of what will come out.
+    if encoders.into_iter().any(|e| unknown.contains(&e)) || prepared.plan.video.params.codec == "rawvideo" {
+        // Nothing useful can be said of what will come out; of raw pictures a hundredth, as like as not.
         return Ok(());
     }
     let parent = folder.parent().unwrap_or(Path::new("."));

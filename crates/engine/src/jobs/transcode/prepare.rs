@@ -6,12 +6,13 @@ use super::notes::note_index;
 use super::{Control, Prepared};
 use crate::error::{Error, ErrorKind, Result};
 use crate::feed::reader::Replay;
+use crate::index::raw::RawPictures;
 use crate::index::{Indexer, Summary, Timing, VideoPacket, choose_video};
 use crate::jobs::probe::{self, Described};
 use crate::options::{ContentOptions, Feed, InputTarget, OutputOptions, OutputTarget, TranscodeJob};
 use crate::plan::layout::{LayoutBuilder, Segment};
 use crate::plan::streams::map_streams;
-use crate::plan::{InputIdentity, Plan, Planned, Planner, RATE_WINDOW};
+use crate::plan::{InputIdentity, Plan, Planned, Planner, RATE_BYTES, RATE_WINDOW};
 use crate::queue::Limits;
 use crate::sink::check_targets;
 use frameloom_media::{Input, OutputFormat};
@@ -186,16 +187,22 @@ fn prepare_pipe(
 ) -> Result<Prepared> {
     let identity = InputIdentity::of(&job.input)?;
     let mut indexer = Indexer::new(&described.streams, video);
+    let raw = RawPictures::of(&described.container, &described.streams[video]);
     let mut first: VecDeque<frameloom_media::Packet> = VecDeque::new();
     let mut seen = VecDeque::new();
-    while seen.len() < RATE_WINDOW {
+    let mut bytes = 0;
+    while seen.len() < RATE_WINDOW && bytes < RATE_BYTES {
         let packet = match input.read() {
             // As of a file, what was read so far counts; the pipe's reader finds the damage again.
             Err(_) if !seen.is_empty() => break,
             read => read.map_err(|e| Error::media(ErrorKind::Input, &e).in_file(job.input.name()))?,
         };
         let Some(packet) = packet else { break };
-        seen.extend(indexer.push(&packet));
+        raw.as_ref().map_or(Ok(()), |raw| raw.check_whole(&packet))?;
+        if let Some(video) = indexer.push(&packet) {
+            bytes += video.bytes;
+            seen.push_back(video);
+        }
         first.push_back(packet);
     }
     if seen.is_empty() {
@@ -211,7 +218,7 @@ fn prepare_pipe(
     }
     let Planned { plan, layout, segments: decided } = planner.settle()?;
     let summary = indexer.summary().clone();
-    let pipe = OpenPipe { replay: Replay { first, input }, indexer, seen, layout, decided };
+    let pipe = OpenPipe { replay: Replay { first, input, raw }, indexer, seen, layout, decided };
     finish_prepare(job, described, formats, plan, None, summary, Some(pipe))
 }
 
