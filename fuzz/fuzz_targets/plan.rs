@@ -77,6 +77,7 @@ fuzz_target!(|data: &[u8]| {
         }],
         gop: Some(u32::from(bytes.byte()) + 1),
         fixed_gop: false,
+        one_pass: false,
         streams: None,
         start: seconds(&mut bytes),
         end: seconds(&mut bytes),

@@ -91,6 +91,21 @@ pub struct TranscodeArgs {
     /// Constant quantiser, lower is better.
     #[arg(long, value_name = "NUMBER", help_heading = "Video", conflicts_with = "crf")]
     pub qp: Option<f64>,
+    /// Average bits per second of the video, shared out over the whole input: 5M, 800k.
+    #[arg(long, value_name = "RATE", value_parser = rate, help_heading = "Video", conflicts_with_all = ["crf", "qp"])]
+    pub bitrate: Option<i64>,
+    /// Bits per second that flow into a decoder's buffer: the joined stream keeps to it.
+    #[arg(long, value_name = "RATE", value_parser = rate, help_heading = "Video")]
+    pub maxrate: Option<i64>,
+    /// Bits that this buffer holds; otherwise two seconds of --maxrate.
+    #[arg(long, value_name = "BITS", value_parser = rate, help_heading = "Video")]
+    pub bufsize: Option<i64>,
+    /// The rate is --bitrate everywhere, within the buffer.
+    #[arg(long, requires = "bitrate", help_heading = "Video")]
+    pub cbr: bool,
+    /// Whether bits are shared out over the whole input (files only), or each encoder keeps the rate in its segment.
+    #[arg(long, value_name = "auto|off", default_value = "auto", value_parser = ["auto", "off"], help_heading = "Video")]
+    pub two_pass: String,
     /// The encoder's preset: speed against size.
     #[arg(long, value_name = "PRESET", help_heading = "Video")]
     pub preset: Option<String>,
@@ -249,6 +264,10 @@ fn key_value(text: &str) -> Result<(String, String), String> {
         Some((key, value)) if !key.is_empty() => Ok((key.into(), value.into())),
         _ => Err("expected KEY=VALUE".into()),
     }
+}
+
+fn rate(text: &str) -> Result<i64, String> {
+    frameloom::options::spec::bits_per_second(text).ok_or_else(|| "bits, like 5M, 800k or 128000".into())
 }
 
 fn positive(text: &str) -> Result<f64, String> {

@@ -142,7 +142,11 @@ pub fn serve(input: &mut dyn BufRead, output: &mut (dyn Write + Send)) -> Result
         }
     };
     let trace = Trace::disabled();
-    let tracks = Tracks::new(&trace, "worker process", task.renditions.len());
+    let tracks = Tracks::new(
+        &trace,
+        "worker process",
+        task.renditions.iter().map(|r| r.number + 1).max().unwrap_or(0),
+    );
     let metrics = Metrics::default();
     let observer = Observer {
         progress: &progress,

@@ -28,6 +28,7 @@ pub mod plan;
 pub mod process;
 pub mod progress;
 pub mod queue;
+pub mod rate;
 pub mod rendition;
 pub mod segment_file;
 pub mod sink;

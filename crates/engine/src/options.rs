@@ -67,6 +67,19 @@ pub enum Overwrite {
     Yes,
 }
 
+/// Bit rates, in bits per second and bits.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RateOptions {
+    /// Average over the whole.
+    pub bitrate: Option<i64>,
+    /// What flows into a decoder's buffer.
+    pub maxrate: Option<i64>,
+    /// What that buffer holds.
+    pub bufsize: Option<i64>,
+    /// The rate is the same everywhere.
+    pub cbr: bool,
+}
+
 /// How the video is encoded.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct VideoOptions {
@@ -76,6 +89,8 @@ pub struct VideoOptions {
     pub crf: Option<f64>,
     /// Constant quantiser.
     pub qp: Option<f64>,
+    /// Bit rates.
+    pub rate: RateOptions,
     /// Preset (speed against size).
     pub preset: Option<String>,
     /// Tuning.
@@ -163,6 +178,8 @@ pub struct ContentOptions {
     pub fixed_gop: bool,
     /// Seconds of a segment; `None`: about 10.
     pub segment_seconds: Option<f64>,
+    /// Bits are not shared out over the whole input: each encoder keeps the rate in its segment.
+    pub one_pass: bool,
     /// Damage in the input is a failure.
     pub strict: bool,
     /// What is in each output: at least one.

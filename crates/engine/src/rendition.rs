@@ -42,13 +42,16 @@ pub struct SegmentRendition<'a> {
     conform: Conform,
     writer: SegmentWriter,
     packets: Vec<TimedPacket>,
+    sizes: Vec<u32>,
+    task: &'a RenditionTask,
+    round: u32,
 }
 
 impl<'a> SegmentRendition<'a> {
     /// Opens encoder and file. Spans go to `track`.
     pub fn open(
         task: &SegmentTask,
-        rendition: &RenditionTask,
+        rendition: &'a RenditionTask,
         observer: &'a Observer<'a>,
         track: TrackId,
     ) -> Result<Self> {
@@ -68,6 +71,9 @@ impl<'a> SegmentRendition<'a> {
             conform: Conform::new(&rendition.allocation),
             writer,
             packets: Vec::new(),
+            sizes: Vec::new(),
+            task: rendition,
+            round: task.round,
         })
     }
 
@@ -104,17 +110,29 @@ impl<'a> SegmentRendition<'a> {
             damage: met.kept,
             damage_count: met.count,
             changes: self.conform.changes(),
+            sizes: self.sizes,
             lost_side_data: self.encoder.lost_side_data().to_vec(),
         };
         let sealed = self.writer.finish(&facts).map_err(|e| write_error(&e))?;
         let frames = facts.times.len() as u64;
         facts.times = Vec::new();
-        Ok(RenditionResult { sealed, frames, facts })
+        let sizes = std::mem::take(&mut facts.sizes);
+        let coded = (sizes.iter().map(|s| u64::from(*s)).sum(), sizes.first().map_or(0, |s| u64::from(*s)));
+        Ok(RenditionResult {
+            number: self.task.number,
+            round: self.round,
+            adjustment: self.task.adjustment.clone(),
+            coded,
+            sealed,
+            frames,
+            facts,
+        })
     }
 
     fn write(&mut self) -> Result<()> {
         for TimedPacket { pts, packet } in self.packets.drain(..) {
             fault::point("segment-write", self.segment, self.attempt)?;
+            self.sizes.push(u32::try_from(packet.data.len()).unwrap_or(u32::MAX));
             let stored = StoredPacket {
                 pts: Some(pts),
                 dts: None,

@@ -46,13 +46,67 @@ pub struct SegmentTask {
     pub renditions: Vec<RenditionTask>,
     /// Threads of the decoder; the pictures don't depend on it.
     pub decoder_threads: u32,
+    /// Which time the segment is encoded; 0 unless rate control wants it again.
+    pub round: u32,
     /// 0 for the first try.
     pub attempt: u32,
+}
+
+impl SegmentTask {
+    /// What was given out, for another try.
+    pub fn again(&self, attempt: u32) -> Assignment {
+        let outputs = self.renditions.iter().map(|r| (r.number, r.adjustment.clone())).collect();
+        Assignment { segment: self.segment.clone(), round: self.round, outputs, attempt }
+    }
+}
+
+/// A segment that is to be encoded, for some of the outputs.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Assignment {
+    /// The segment.
+    pub segment: Segment,
+    /// Which time it is encoded.
+    pub round: u32,
+    /// Numbers of the outputs, and how their settings differ from the plan's.
+    pub outputs: Vec<(usize, Option<Adjustment>)>,
+    /// 0 for the first try.
+    pub attempt: u32,
+}
+
+impl Assignment {
+    /// The segment as it is planned, for so many outputs.
+    pub fn plain(segment: Segment, outputs: usize, attempt: u32) -> Self {
+        Self { segment, round: 0, outputs: (0..outputs).map(|o| (o, None)).collect(), attempt }
+    }
+}
+
+/// What rate control decided for one segment and output.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Adjustment {
+    /// The encoder's constant quality.
+    pub quality: f64,
+    /// A buffer that the encoder must keep to.
+    pub cap: Option<Cap>,
+}
+
+/// A decoder's buffer, as an encoder is told of it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Cap {
+    /// Bits per second that flow in.
+    pub maxrate: i64,
+    /// Bits that it holds.
+    pub bufsize: i64,
+    /// How full it is at the segment's start, from 0 to 1.
+    pub initial: f64,
 }
 
 /// One output's part of a segment.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct RenditionTask {
+    /// Number of the output.
+    pub number: usize,
+    /// What rate control decided; `allocation` has it already.
+    pub adjustment: Option<Adjustment>,
     /// Encoder settings.
     pub allocation: Allocation,
     /// The segment file to be written.
@@ -83,6 +137,8 @@ pub struct SegmentFacts {
     pub damage_count: u32,
     /// Times at which the picture size or format of the source changed.
     pub changes: Vec<(i64, String)>,
+    /// Bytes of the packets, in decode order.
+    pub sizes: Vec<u32>,
     /// Per-frame side data that the encoder can't take, by name.
     pub lost_side_data: Vec<String>,
 }
@@ -101,11 +157,19 @@ pub struct SegmentHeader {
 /// One output's finished part of a segment.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct RenditionResult {
+    /// Number of the output.
+    pub number: usize,
+    /// Which time the segment was encoded.
+    pub round: u32,
+    /// What rate control had decided.
+    pub adjustment: Option<Adjustment>,
+    /// Bytes of all packets, and of the first one.
+    pub coded: (u64, u64),
     /// The file's identity.
     pub sealed: Sealed,
     /// Frames in it.
     pub frames: u64,
-    /// Facts without the times, which are in the file.
+    /// Facts without times and sizes, which are in the file.
     pub facts: SegmentFacts,
 }
 
@@ -114,7 +178,7 @@ pub struct RenditionResult {
 pub struct SegmentResult {
     /// Number of the segment.
     pub segment: u32,
-    /// For each output; never empty.
+    /// For each output that it was encoded for; never empty.
     pub renditions: Vec<RenditionResult>,
 }
 

@@ -62,11 +62,13 @@ pub fn run(
 ) -> Result<Verdict> {
     fault::point("verify", 0, 0)?;
     let mut segments: Vec<(Segment, SegmentFacts, u64)> = Vec::new();
-    let mut ids: Vec<u32> = report.results.iter().map(|r| r.segment).collect();
-    ids.sort_unstable();
+    let mut parts: Vec<_> =
+        report.results.iter().flat_map(|r| r.renditions.iter().map(|part| (r.segment, part))).collect();
+    parts.retain(|(_, part)| part.number == number);
+    parts.sort_unstable_by_key(|(id, _)| *id);
     let mut before = 0;
-    for id in ids {
-        let (segment, path) = context.finished(id, number)?;
+    for (id, part) in parts {
+        let (segment, path) = context.finished(id, part)?;
         let broken = |e: &dyn std::fmt::Display| Error::new(ErrorKind::Journal, e.to_string()).in_segment(id);
         let mut reader = SegmentReader::open(path).map_err(|e| broken(&e))?;
         let facts: SegmentFacts = reader.trailer().map_err(|e| broken(&e))?;
@@ -122,7 +124,7 @@ fn first_offset(
 ) -> Result<i64> {
     let Some(first) = segments.iter().find_map(|(_, facts, _)| facts.times.first()) else { return Ok(0) };
     let wanted = plan.video.time_base.rescale(first - plan.shift, file.stream.time_base);
-    let whole = Segment { id: 0, start: None, end: None, frames: 0, entries: Vec::new() };
+    let whole = Segment::whole();
     let task = output_task(file, whole, plan);
     let mut decoder = RangeDecoder::open(&task, &context.stop)?;
     let time = decoder.next()?.and_then(|f| f.pts());
@@ -144,6 +146,7 @@ fn output_task(file: &Finished<'_>, segment: Segment, plan: &Plan) -> SegmentTas
         frame_ticks: plan.video.time_base.rescale(plan.frame_ticks, stream.time_base).max(1),
         renditions: Vec::new(),
         decoder_threads: 1,
+        round: 0,
         attempt: 0,
     }
 }
@@ -193,6 +196,7 @@ fn compare(
         // As many frames as there are times: where the last one was rounded to doesn't matter.
         end: None,
         frames: facts.times.len() as u32,
+        bytes: 0,
         entries: vec![Entry {
             number: before,
             pts: Some(start).filter(|_| alone),

@@ -100,7 +100,12 @@ fn encode_one(
     frames: &mut dyn Decode,
     observer: &Observer<'_>,
 ) -> Result<RenditionResult> {
-    let mut output = SegmentRendition::open(task, &task.renditions[0], observer, observer.tracks.encode[0])?;
+    let mut output = SegmentRendition::open(
+        task,
+        &task.renditions[0],
+        observer,
+        observer.tracks.encode[task.renditions[0].number],
+    )?;
     let mut met = Met::default();
     while let Some(frame) = next(task, frames, observer, &mut met)? {
         output.push(frame)?;
@@ -136,15 +141,18 @@ fn encode_all(
     std::thread::scope(|scope| {
         let mut ends = Vec::new();
         let mut threads = Vec::new();
-        for (i, rendition) in task.renditions.iter().enumerate() {
+        for rendition in &task.renditions {
             let (send, receive) = bounded(AHEAD, cancel);
-            let track = observer.tracks.encode[i];
-            observer.trace.watch_queue(&format!("{}: frames for output {}", observer.name, i + 1), &receive);
+            let track = observer.tracks.encode[rendition.number];
+            observer.trace.watch_queue(
+                &format!("{}: frames for output {}", observer.name, rendition.number + 1),
+                &receive,
+            );
             let work = move || {
                 let output = SegmentRendition::open(task, rendition, observer, track)?;
                 drain(output, &receive)
             };
-            let thread = std::thread::Builder::new().name(format!("{}-{i}", observer.name));
+            let thread = std::thread::Builder::new().name(format!("{}-{}", observer.name, rendition.number));
             let thread = thread
                 .spawn_scoped(scope, work)
                 .map_err(|e| Error::io(ErrorKind::Worker, "can't start an encoder", &e))?;

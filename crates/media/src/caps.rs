@@ -36,6 +36,8 @@ pub struct CodecFacts {
     pub text_subtitles: bool,
     /// Frames may be coded in an order other than that of presentation.
     pub reorders: bool,
+    /// Nothing is ever lost.
+    pub lossless_only: bool,
 }
 
 /// A container that can be written.
@@ -123,7 +125,8 @@ impl OutputFormat {
 
 /// Facts about a codec by its name; all false for an unknown one.
 pub fn codec_facts(codec: &str) -> CodecFacts {
-    let mut facts = CodecFacts { intra_only: false, text_subtitles: false, reorders: false };
+    let mut facts =
+        CodecFacts { intra_only: false, text_subtitles: false, reorders: false, lossless_only: false };
     let Ok(name) = c_string(codec, "codec") else { return facts };
     // SAFETY: static tables.
     unsafe {
@@ -133,6 +136,8 @@ pub fn codec_facts(codec: &str) -> CodecFacts {
             facts.intra_only = props & ff::AV_CODEC_PROP_INTRA_ONLY as c_int != 0;
             facts.text_subtitles = props & ff::AV_CODEC_PROP_TEXT_SUB as c_int != 0;
             facts.reorders = props & ff::AV_CODEC_PROP_REORDER as c_int != 0;
+            let lossy = props & ff::AV_CODEC_PROP_LOSSY as c_int != 0;
+            facts.lossless_only = props & ff::AV_CODEC_PROP_LOSSLESS as c_int != 0 && !lossy;
         }
     }
     facts

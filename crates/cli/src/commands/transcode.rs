@@ -9,8 +9,8 @@ use frameloom::cancel::Cancel;
 use frameloom::jobs::transcode::{Control, Prepared, Report, prepare, run as run_job};
 use frameloom::options::spec::Spec;
 use frameloom::options::{
-    ContentOptions, Feed, InputTarget, OutputOptions, OutputTarget, Overwrite, RunOptions, SubtitleOptions,
-    TranscodeJob, VideoOptions,
+    ContentOptions, Feed, InputTarget, OutputOptions, OutputTarget, Overwrite, RateOptions, RunOptions,
+    SubtitleOptions, TranscodeJob, VideoOptions,
 };
 use frameloom::verify::{SegmentQuality, Verdict};
 use frameloom::{Error, ErrorKind, Result};
@@ -85,6 +85,12 @@ fn job(args: &TranscodeArgs) -> Result<TranscodeJob> {
             encoder: args.encoder.clone(),
             crf: args.crf,
             qp: args.qp,
+            rate: RateOptions {
+                bitrate: args.bitrate,
+                maxrate: args.maxrate,
+                bufsize: args.bufsize,
+                cbr: args.cbr,
+            },
             preset: args.preset.clone(),
             tune: args.tune.clone(),
             pixel_format: args.pix_fmt.clone(),
@@ -109,6 +115,7 @@ fn job(args: &TranscodeArgs) -> Result<TranscodeJob> {
             gop: args.gop,
             fixed_gop: args.fixed_gop,
             segment_seconds: args.segment,
+            one_pass: args.two_pass == "off",
             strict: args.strict,
             outputs,
         },

@@ -8,11 +8,15 @@ use crate::error::{Error, Result};
 use crate::plan::tuning::Tuning;
 
 /// The settings an output may have of its own, and what they are.
-pub const KEYS: [(&str, &str); 24] = [
+pub const KEYS: [(&str, &str); 28] = [
     ("format", "container, by FFmpeg's name"),
     ("encoder", "video encoder, by FFmpeg's name"),
     ("crf", "constant rate factor"),
     ("qp", "constant quantiser"),
+    ("bitrate", "average bits per second: 5M"),
+    ("maxrate", "bits per second into a decoder's buffer"),
+    ("bufsize", "bits that the buffer holds"),
+    ("cbr", "1: the same rate everywhere"),
     ("preset", "the encoder's preset"),
     ("tune", "the encoder's tuning"),
     ("pix-fmt", "pixel format"),
@@ -117,6 +121,7 @@ impl OutputOptions {
         let wrong = |how: &str| Error::usage(format!("{key}: {value:?} isn't {how}"));
         let some = |value: &str| Some(value.to_owned());
         let number = |value: &str| value.parse::<f64>().ok().filter(|n| n.is_finite());
+        let rate = |value: &str| bits_per_second(value).ok_or_else(|| wrong("a bit rate, like 5M or 800k"));
         let video = &mut self.video;
         match key {
             "format" => self.format = some(value),
@@ -124,10 +129,21 @@ impl OutputOptions {
             // The one replaces the other, also a common one.
             "crf" => {
                 (video.crf, video.qp) = (Some(number(value).ok_or_else(|| wrong("a number"))?), None);
+                (video.rate.bitrate, video.rate.cbr) = (None, false);
             }
             "qp" => {
                 (video.qp, video.crf) = (Some(number(value).ok_or_else(|| wrong("a number"))?), None);
+                (video.rate.bitrate, video.rate.cbr) = (None, false);
             }
+            "bitrate" => {
+                (video.rate.bitrate, video.crf, video.qp) = (Some(rate(value)?), None, None);
+            }
+            "maxrate" => video.rate.maxrate = Some(rate(value)?),
+            "bufsize" => video.rate.bufsize = Some(rate(value)?),
+            "cbr" => match value {
+                "1" => video.rate.cbr = true,
+                _ => return Err(wrong("1")),
+            },
             "preset" => video.preset = some(value),
             "tune" => video.tune = some(value),
             "pix-fmt" => video.pixel_format = some(value),
@@ -263,6 +279,8 @@ mod tests {
         for (key, _) in KEYS {
             let (key, value) = match key {
                 "size" => (key, "64x64"),
+                "bitrate" | "maxrate" | "bufsize" => (key, "5M"),
+                "cbr" => (key, "1"),
                 "crf" | "qp" | "threads" | "no-opts" | "no-tuning" => (key, "1"),
                 "profile" => (key, "hq-fast"),
                 "b-ref" => (key, "middle"),

@@ -6,11 +6,14 @@ use crate::fault;
 use crate::journal::{Journal, JournalError, Record};
 use crate::metrics::Metrics;
 use crate::options::RunOptions;
+use crate::plan::Plan;
 use crate::plan::layout::Segment;
-use crate::plan::{Plan, Rendition};
 use crate::progress::{Event, Progress};
+use crate::segment_file::SegmentReader;
 use crate::spool::VideoSpool;
-use crate::task::{RenditionResult, RenditionTask, SegmentResult, SegmentTask, SourceSpec};
+use crate::task::{
+    Assignment, RenditionResult, RenditionTask, SegmentFacts, SegmentResult, SegmentTask, SourceSpec,
+};
 use crate::trace::Trace;
 use std::path::PathBuf;
 use std::sync::atomic::AtomicBool;
@@ -49,6 +52,8 @@ pub struct Context {
     pub decoder_threads: u32,
     /// Program and arguments of worker processes.
     pub worker_command: Option<Vec<String>>,
+    /// Segments of a file; 0 for a pipe.
+    pub segments: u32,
     /// A pipe's video packets.
     pub spool: Option<Arc<Mutex<VideoSpool>>>,
 }
@@ -65,14 +70,16 @@ impl Context {
         self.journal.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 
-    /// A segment's part of one output has a number of its own in the journal: it is finished, checked and read by itself.
-    fn piece(&self, segment: u32, output: usize) -> u32 {
-        segment * self.plan.renditions.len() as u32 + output as u32
+    /// A segment's part of one output has a number of its own in the journal: it is finished, checked and read by itself. What
+    /// is encoded again gets another number, so that an earlier round is still there after a crash.
+    fn piece(&self, segment: u32, output: usize, round: u32) -> u32 {
+        // The rounds of a pipe end with the first: nobody knows how many segments it has.
+        (round * self.segments + segment) * self.plan.renditions.len() as u32 + output as u32
     }
 
     /// Range and file of a finished segment's part of one output.
-    pub fn finished(&self, id: u32, output: usize) -> Result<(Segment, PathBuf)> {
-        let piece = self.piece(id, output);
+    pub fn finished(&self, id: u32, result: &RenditionResult) -> Result<(Segment, PathBuf)> {
+        let piece = self.piece(id, result.number, result.round);
         self.journal(|journal| {
             let segment =
                 journal.trusted(piece).and_then(|r| parse_facts(&r.facts)).map(|(segment, _)| segment);
@@ -81,19 +88,19 @@ impl Context {
         .ok_or_else(|| Error::new(ErrorKind::Journal, "its record is gone from the journal").in_segment(id))
     }
 
-    /// A segment of an earlier run, if the journal has all of it as it is planned now. The error says what is wrong with one
-    /// that is recorded.
+    /// What an earlier run made of an assignment, if the journal has all of it as it is asked for now. The error says what is
+    /// wrong with one that is recorded.
     pub(super) fn resumed(
         &self,
-        segment: &Segment,
+        asked: &Assignment,
     ) -> Result<Option<std::result::Result<SegmentResult, JournalError>>> {
-        let outputs = self.plan.renditions.len();
+        let segment = &asked.segment;
         self.journal(|journal| {
             let mut renditions = Vec::new();
-            for output in 0..outputs {
-                let piece = self.piece(segment.id, output);
+            for (output, adjustment) in &asked.outputs {
+                let piece = self.piece(segment.id, *output, asked.round);
                 let (was, result) = journal.trusted(piece).and_then(|r| parse_facts(&r.facts))?;
-                if was != *segment {
+                if was != *segment || result.adjustment != *adjustment {
                     return None;
                 }
                 if let Err(error) = journal.verify(piece) {
@@ -105,21 +112,44 @@ impl Context {
         })
     }
 
+    /// Presentation times, and bytes of the packets in decode order, of a finished part.
+    pub(super) fn sizes(&self, id: u32, part: &RenditionResult) -> Result<(Vec<i64>, Vec<u32>)> {
+        let path = self.piece_path(id, part.number, part.round)?;
+        let broken = |e: &crate::segment_file::SegmentFileError| {
+            Error::new(ErrorKind::Journal, e.to_string()).in_segment(id)
+        };
+        let mut reader = SegmentReader::open(path).map_err(|e| broken(&e))?;
+        let facts: SegmentFacts = reader.trailer().map_err(|e| broken(&e))?;
+        Ok((facts.times, facts.sizes))
+    }
+
     /// Where a segment's part of an output is written.
-    pub(super) fn piece_path(&self, segment: u32, output: usize) -> Result<PathBuf> {
-        let piece = self.piece(segment, output);
+    fn piece_path(&self, segment: u32, output: usize, round: u32) -> Result<PathBuf> {
+        let piece = self.piece(segment, output, round);
         self.journal(|j| j.segment_path(piece))
     }
 
-    fn renditions(&self, segment: u32) -> Result<Vec<RenditionTask>> {
-        let task = |(i, r): (usize, &Rendition)| {
-            Ok(RenditionTask { allocation: r.allocation.clone(), output: self.piece_path(segment, i)? })
-        };
-        self.plan.renditions.iter().enumerate().map(task).collect()
+    fn renditions(&self, asked: &Assignment) -> Result<Vec<RenditionTask>> {
+        let mut tasks = Vec::new();
+        for (number, adjustment) in &asked.outputs {
+            let allocation = &self.plan.renditions[*number].allocation;
+            tasks.push(RenditionTask {
+                number: *number,
+                adjustment: adjustment.clone(),
+                allocation: adjustment.as_ref().map_or(allocation.clone(), |a| allocation.adjusted(a)),
+                output: self.piece_path(asked.segment.id, *number, asked.round)?,
+            });
+        }
+        Ok(tasks)
     }
 
-    /// The task for a segment.
+    /// The task for a segment as it is planned.
     pub fn task(&self, segment: &Segment, attempt: u32) -> Result<SegmentTask> {
+        self.task_for(&Assignment::plain(segment.clone(), self.plan.renditions.len(), attempt))
+    }
+
+    /// The task for an assignment.
+    pub fn task_for(&self, asked: &Assignment) -> Result<SegmentTask> {
         let source = match &self.spool {
             None => self.source.clone(),
             Some(spool) => {
@@ -128,26 +158,27 @@ impl Context {
             }
         };
         Ok(SegmentTask {
-            segment: segment.clone(),
+            segment: asked.segment.clone(),
             source,
             params: self.plan.video.params.clone(),
             time_base: self.plan.video.time_base,
             timing: self.plan.timing,
             frame_ticks: self.plan.frame_ticks,
-            renditions: self.renditions(segment.id)?,
+            renditions: self.renditions(asked)?,
             decoder_threads: self.decoder_threads,
-            attempt,
+            round: asked.round,
+            attempt: asked.attempt,
         })
     }
 
     /// Puts down that a segment is finished.
     pub(super) fn record(&self, segment: &Segment, result: &SegmentResult) -> Result<()> {
         fault::point("journal", segment.id, 0)?;
-        for (output, rendition) in result.renditions.iter().enumerate() {
+        for rendition in &result.renditions {
             let record = Record {
-                segment: self.piece(segment.id, output),
+                segment: self.piece(segment.id, rendition.number, rendition.round),
                 plan: self.plan_hash.clone(),
-                round: 0,
+                round: rendition.round,
                 packets: rendition.sealed.packets,
                 bytes: rendition.sealed.bytes,
                 sha256: rendition.sealed.sha256.clone(),

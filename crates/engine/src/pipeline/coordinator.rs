@@ -7,8 +7,9 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::order::Order;
 use crate::plan::layout::Segment;
 use crate::progress::{Event, Stage};
+use crate::rate::{Controller, Next};
 use crate::sink::{Finished, SinkReport, WAITING_FOR_SINK};
-use crate::task::SegmentResult;
+use crate::task::{Assignment, RenditionResult, SegmentResult, SegmentTask};
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
 use std::collections::{BTreeMap, VecDeque};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -31,17 +32,21 @@ pub struct Coordinator {
     /// The last segment has gone to the sink: set before the channel closes.
     complete: Arc<AtomicBool>,
     /// To be given to workers.
-    ready: VecDeque<(Segment, u32)>,
+    ready: VecDeque<Assignment>,
+    /// Decides about bit rates, where segments are encoded in rounds.
+    rate: Option<Controller>,
     /// Decided and not finished.
     open: BTreeMap<u32, Segment>,
     in_flight: usize,
-    order: Order<Segment>,
+    order: Order<Vec<(usize, Finished)>>,
     total: Option<u32>,
     /// Asked to stop before all segments were decided.
     cut_short: bool,
     finished: u32,
     report: RunReport,
     gate: Arc<Gate>,
+    /// What an earlier run did of later rounds is used.
+    resume: bool,
     /// Sinks that haven't ended.
     writing: usize,
     watch: Watch,
@@ -69,6 +74,7 @@ impl Coordinator {
             sinks,
             complete,
             ready: VecDeque::new(),
+            rate: None,
             open: BTreeMap::new(),
             in_flight: 0,
             order: Order::default(),
@@ -77,6 +83,7 @@ impl Coordinator {
             finished: 0,
             report,
             gate,
+            resume: false,
             writing,
             watch: Watch::new(),
         }
@@ -86,7 +93,8 @@ impl Coordinator {
     pub fn resume(&mut self, segments: &[Segment]) -> Result<Vec<u32>> {
         let mut taken = Vec::new();
         for segment in segments {
-            let result = match self.context.resumed(segment) {
+            let asked = self.plain(segment.clone(), 0);
+            let result = match self.context.resumed(&asked) {
                 Ok(Some(Ok(result))) => result,
                 Ok(Some(Err(e))) => {
                     let text = format!("segment {} of the earlier run is not used: {e}", segment.id);
@@ -101,9 +109,20 @@ impl Coordinator {
             progress.segments_done.fetch_add(1, Ordering::Relaxed);
             self.report.resumed += 1;
             taken.push(segment.id);
-            self.hand_over(segment.clone(), result)?;
+            self.hand_over(result)?;
         }
         Ok(taken)
+    }
+
+    /// Segments are encoded in rounds, as `rate` says; with `resume` what an earlier run did of them is used.
+    pub fn in_rounds(&mut self, rate: Controller, segments: u32, resume: bool) {
+        self.total = Some(segments);
+        self.rate = Some(rate);
+        self.resume = resume;
+    }
+
+    fn plain(&self, segment: Segment, attempt: u32) -> Assignment {
+        Assignment::plain(segment, self.context.plan.renditions.len(), attempt)
     }
 
     /// All segments of a file are known.
@@ -112,7 +131,7 @@ impl Coordinator {
         for segment in segments.iter().filter(|s| !finished.contains(&s.id)) {
             self.open.insert(segment.id, segment.clone());
             if dispatch {
-                self.ready.push_back((segment.clone(), 0));
+                self.ready.push_back(self.plain(segment.clone(), 0));
             }
         }
     }
@@ -139,6 +158,7 @@ impl Coordinator {
             if self.context.cancel.is_cancelled() {
                 return Err(Error::interrupted());
             }
+            self.next_round()?;
             self.dispatch()?;
             if self.total.is_some_and(|total| self.finished >= total) {
                 self.complete.store(!self.cut_short, Ordering::Release);
@@ -175,9 +195,9 @@ impl Coordinator {
     fn dispatch(&mut self) -> Result<()> {
         while self.in_flight < self.context.progress.workers.len()
             && !self.context.soft_stop.load(Ordering::Relaxed)
-            && let Some((segment, attempt)) = self.ready.pop_front()
+            && let Some(asked) = self.ready.pop_front()
         {
-            let task = self.context.task(&segment, attempt)?;
+            let task = self.context.task_for(&asked)?;
             if self.work.send(Work::Range(Box::new(task))).is_err() {
                 return Err(Error::new(ErrorKind::Internal, "all workers have gone"));
             }
@@ -185,6 +205,71 @@ impl Coordinator {
             self.draw();
         }
         Ok(())
+    }
+
+    /// Gives out the next round, once the one before is done.
+    fn next_round(&mut self) -> Result<()> {
+        if self.in_flight > 0 || !self.ready.is_empty() {
+            return Ok(());
+        }
+        let Some(mut rate) = self.rate.take() else { return Ok(()) };
+        let context = self.context.clone();
+        let mut sizes = |id: u32, part: &RenditionResult| context.sizes(id, part);
+        loop {
+            match rate.next(&mut sizes)? {
+                Next::Done(results) => {
+                    for warning in rate.warnings() {
+                        (self.context.events)(Event::Warning(warning.clone()));
+                    }
+                    return results.into_iter().try_for_each(|result| self.hand_over(result));
+                }
+                Next::Encode(assignments) => {
+                    self.count_round(&assignments);
+                    for asked in assignments {
+                        match self.from_earlier_run(&asked)? {
+                            Some(result) => rate.note(&result),
+                            None => self.ready.push_back(asked),
+                        }
+                    }
+                    if !self.ready.is_empty() {
+                        self.rate = Some(rate);
+                        return Ok(());
+                    }
+                }
+            }
+        }
+    }
+
+    fn from_earlier_run(&mut self, asked: &Assignment) -> Result<Option<SegmentResult>> {
+        if !self.resume {
+            return Ok(None);
+        }
+        match self.context.resumed(asked)? {
+            Some(Ok(result)) => {
+                let progress = &self.context.progress;
+                progress.frames_done.fetch_add(result.frames(), Ordering::Relaxed);
+                progress.frames_resumed.fetch_add(result.frames(), Ordering::Relaxed);
+                progress.segments_done.fetch_add(1, Ordering::Relaxed);
+                self.report.resumed += 1;
+                Ok(Some(result))
+            }
+            Some(Err(e)) => {
+                let text = format!("segment {} of the earlier run is not used: {e}", asked.segment.id);
+                (self.context.events)(Event::Warning(text));
+                Ok(None)
+            }
+            None => Ok(None),
+        }
+    }
+
+    /// What pilots and repetitions add to the work.
+    fn count_round(&mut self, assignments: &[Assignment]) {
+        let progress = &self.context.progress;
+        let frames: u64 = assignments.iter().map(|a| u64::from(a.segment.frames)).sum();
+        self.report.given_out += frames;
+        let all = progress.frames_total.load(Ordering::Relaxed).max(self.report.given_out);
+        // Before the last of them is given out for the first time, nobody knows what will be repeated.
+        progress.frames_total.store(all, Ordering::Relaxed);
     }
 
     /// The depths of the queues that begin or end here.
@@ -204,7 +289,7 @@ impl Coordinator {
                 self.open.insert(segment.id, segment.clone());
                 // Otherwise the shared decoder hands it to a worker itself.
                 if dispatch {
-                    self.ready.push_back((segment, 0));
+                    self.ready.push_back(self.plain(segment, 0));
                 }
                 Ok(())
             }
@@ -220,16 +305,16 @@ impl Coordinator {
                 self.report.sinks[output] = (*result)?;
                 Ok(())
             }
-            Message::Outcome { worker, segment, attempt, seconds, dealt, result } => {
+            Message::Outcome { worker, task, seconds, dealt, result } => {
                 self.in_flight -= usize::from(!dealt);
                 match *result {
-                    Ok(result) => self.succeeded(worker, *segment, seconds, result),
-                    Err(error) => self.failed(*segment, attempt, error),
+                    Ok(result) => self.succeeded(worker, &task.segment, seconds, result),
+                    Err(error) => self.failed(&task, error),
                 }
             }
-            Message::Damaged { segment, attempt } => {
+            Message::Damaged { task } => {
                 // What a decoder makes of damage depends on its threads: by itself it has one, as with the split feed.
-                self.ready.push_front((segment, attempt));
+                self.ready.push_front(task.again(task.attempt));
                 Ok(())
             }
         }
@@ -238,7 +323,7 @@ impl Coordinator {
     fn succeeded(
         &mut self,
         worker: usize,
-        segment: Segment,
+        segment: &Segment,
         seconds: f64,
         result: SegmentResult,
     ) -> Result<()> {
@@ -253,33 +338,45 @@ impl Coordinator {
                 .in_segment(segment.id)
                 .hint("without --strict everything that can be decoded is transcoded"));
         }
-        self.context.record(&segment, &result)?;
+        self.context.record(segment, &result)?;
         self.open.remove(&segment.id);
         if let Some(spool) = &self.context.spool {
-            let oldest = self.open.values().next().unwrap_or(&segment);
+            let oldest = self.open.values().next().unwrap_or(segment);
             let needed = oldest.entries.last().map_or(0, |e| e.number);
             spool.lock().unwrap_or_else(PoisonError::into_inner).release(needed);
         }
         (self.context.events)(Event::Segment { worker, seconds, result: result.clone() });
         self.gate.leave();
-        self.hand_over(segment, result)
+        match &mut self.rate {
+            Some(rate) => {
+                rate.note(&result);
+                Ok(())
+            }
+            None => self.hand_over(result),
+        }
     }
 
-    fn hand_over(&mut self, segment: Segment, result: SegmentResult) -> Result<()> {
+    fn hand_over(&mut self, result: SegmentResult) -> Result<()> {
         self.finished += 1;
         self.report.segments += 1;
+        let mut parts = Vec::new();
+        for part in &result.renditions {
+            let (segment, path) = self.context.finished(result.segment, part)?;
+            parts.push((part.number, Finished { segment, path }));
+        }
+        let id = result.segment;
         self.report.results.push(result);
-        for segment in self.order.push(segment.id, segment).unwrap_or_default() {
-            for (output, sink) in self.sinks.iter().enumerate() {
-                let path = self.context.piece_path(segment.id, output)?;
+        for (output, finished) in self.order.push(id, parts).unwrap_or_default().into_iter().flatten() {
+            if let Some(sink) = self.sinks.get(output) {
                 // A sink that has ended has said why in a message of its own.
-                let _ = sink.send(Finished { segment: segment.clone(), path });
+                let _ = sink.send(finished);
             }
         }
         Ok(())
     }
 
-    fn failed(&mut self, segment: Segment, attempt: u32, error: Error) -> Result<()> {
+    fn failed(&mut self, task: &SegmentTask, error: Error) -> Result<()> {
+        let attempt = task.attempt;
         if self.context.cancel.is_cancelled() || self.context.stop.load(Ordering::Relaxed) {
             // Whatever FFmpeg says when it is told to stop.
             return Err(Error::interrupted());
@@ -297,8 +394,8 @@ impl Coordinator {
             });
         }
         self.report.retries += 1;
-        (self.context.events)(Event::Retry { segment: segment.id, attempts: attempt + 1, error });
-        self.ready.push_front((segment, attempt + 1));
+        (self.context.events)(Event::Retry { segment: task.segment.id, attempts: attempt + 1, error });
+        self.ready.push_front(task.again(attempt + 1));
         Ok(())
     }
 

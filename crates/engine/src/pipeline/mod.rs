@@ -49,9 +49,7 @@ pub enum Message {
         /// Which.
         worker: usize,
         /// What.
-        segment: Box<Segment>,
-        /// How often it was tried before.
-        attempt: u32,
+        task: Box<SegmentTask>,
         /// Seconds.
         seconds: f64,
         /// The shared decoder dealt its frames.
@@ -61,10 +59,8 @@ pub enum Message {
     },
     /// The shared decoder met damage: the segment is to be decoded by itself.
     Damaged {
-        /// Which.
-        segment: Segment,
-        /// How often it was tried before.
-        attempt: u32,
+        /// What.
+        task: Box<SegmentTask>,
     },
     /// A sink has ended.
     Sink {
@@ -84,6 +80,8 @@ pub struct RunReport {
     pub resumed: u32,
     /// Tries beyond the first.
     pub retries: u32,
+    /// Frames that rate control has had encoded, repetitions and pilots included; 0 without.
+    pub given_out: u64,
     /// All results, without their times, in the order in which they came.
     pub results: Vec<SegmentResult>,
     /// What the sink of each output did.

@@ -77,16 +77,9 @@ fn work_on(context: &Arc<Context>, worker: usize, tracks: &Tracks, item: Work) -
     });
     progress.end(worker, result.is_ok());
     if damaged {
-        return Message::Damaged { segment: task.segment, attempt: task.attempt };
+        return Message::Damaged { task };
     }
-    Message::Outcome {
-        worker,
-        segment: Box::new(task.segment),
-        attempt: task.attempt,
-        seconds: begun.elapsed().as_secs_f64(),
-        dealt,
-        result: Box::new(result),
-    }
+    Message::Outcome { worker, task, seconds: begun.elapsed().as_secs_f64(), dealt, result: Box::new(result) }
 }
 
 pub(super) fn panic_text(panic: &(dyn std::any::Any + Send)) -> &str {

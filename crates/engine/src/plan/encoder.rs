@@ -4,6 +4,7 @@
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::options::VideoOptions;
+use crate::plan::rate::{self, RateGoal};
 use crate::plan::size::scaled_aspect;
 use crate::plan::tuning;
 use frameloom_media::{
@@ -25,6 +26,8 @@ pub struct Allocation {
     pub source_size: (u32, u32),
     /// Full-range pictures are wanted from limited-range ones (`Some(true)`), or as the source has them.
     pub full_range: Option<bool>,
+    /// The rate that is to be kept.
+    pub rate: Option<RateGoal>,
     /// What the user should know.
     pub warnings: Vec<String>,
 }
@@ -191,13 +194,15 @@ pub struct Keys {
     pub fixed: bool,
 }
 
-/// Turns a request into settings. `picture` describes the source's pictures.
+/// Turns a request into settings. `picture` describes the source's pictures; with `own_rate` a bit rate is kept by the encoder
+/// itself, in each segment.
 pub fn allocate(
     video: &VideoOptions,
     info: &EncoderInfo,
     picture: &CodecParams,
     rate: Rational,
     keys: Keys,
+    own_rate: bool,
     global_header: bool,
 ) -> Result<Allocation> {
     let rules = rules(info);
@@ -322,7 +327,11 @@ pub fn allocate(
     if described.color_space == NO_MATRIX && !is_rgb(&pixel_format) {
         described.color_space = BT601;
     }
-    Ok(Allocation {
+    let goal = rate::goal(&video.rate, video.crf.or(video.qp), info, own_rate)?;
+    if let Some(goal) = goal.as_ref().filter(|g| g.scale.is_none()) {
+        options.extend(rate::own_options(goal, video.rate.cbr));
+    }
+    let mut allocation = Allocation {
         settings: VideoEncoderSettings {
             encoder: info.name.clone(),
             width,
@@ -342,8 +351,15 @@ pub fn allocate(
         last_not_key: info.codec == "h264",
         source_size,
         full_range,
+        rate: goal,
         warnings,
-    })
+    };
+    match allocation.rate.as_ref().map(|r| r.scale.clone()) {
+        Some(Some(scale)) => allocation.set_quality(&scale, scale.first),
+        Some(None) => allocation.make_repeatable(),
+        None => {}
+    }
+    Ok(allocation)
 }
 
 /// `AVCOL_RANGE_JPEG`.
@@ -588,7 +604,8 @@ mod tests {
                 options: vec![("x265-params".into(), "frame-threads=5".into())],
                 ..VideoOptions::default()
             };
-            let allocation = allocate(&video, &x265, &picture, Rational::new(25, 1), KEYS, true).unwrap();
+            let allocation =
+                allocate(&video, &x265, &picture, Rational::new(25, 1), KEYS, false, true).unwrap();
             let params = &allocation.settings.options.iter().find(|(key, _)| key == "x265-params").unwrap().1;
             let last = params.rsplit("frame-threads=").next().unwrap();
             let frames: u32 = last.split(':').next().unwrap().parse().unwrap();
@@ -602,7 +619,7 @@ mod tests {
         let picture =
             CodecParams { width: 64, height: 64, format: "yuv420p".into(), ..CodecParams::default() };
         let ask = |video: VideoOptions| {
-            allocate(&video, &x264, &picture, Rational::new(25, 1), KEYS, true).unwrap_err()
+            allocate(&video, &x264, &picture, Rational::new(25, 1), KEYS, false, true).unwrap_err()
         };
         let error =
             ask(VideoOptions { options: vec![("aq-mod".into(), "1".into())], ..VideoOptions::default() });

@@ -43,8 +43,17 @@ pub struct Segment {
     pub end: Option<i64>,
     /// Frames that the packets promise. Decoding may give another number (two fields in two packets, hidden frames).
     pub frames: u32,
+    /// Coded bytes of these frames in the source: a hint of how hard they are to code.
+    pub bytes: u64,
     /// Where decoding may begin, best first; at the beginning of the input, where there is none.
     pub entries: Vec<Entry>,
+}
+
+impl Segment {
+    /// Everything, for whoever decodes the whole input.
+    pub fn whole() -> Self {
+        Self { id: 0, start: None, end: None, frames: 0, bytes: 0, entries: Vec::new() }
+    }
 }
 
 /// How long segments are.
@@ -71,6 +80,8 @@ struct Candidate {
     kind: PacketKind,
     entries: Vec<Entry>,
     bytes: u64,
+    /// Coded bytes from the segment's start to this frame.
+    before: u64,
 }
 
 /// Cuts a stream of packets into segments.
@@ -85,6 +96,8 @@ pub struct LayoutBuilder {
     entries: Vec<Entry>,
     /// Frames since the segment's start.
     count: u32,
+    /// Their coded bytes.
+    bytes: u64,
     /// The latest time of a frame so far.
     latest: Option<i64>,
     /// Frames from the earliest possible seam on.
@@ -108,6 +121,7 @@ impl LayoutBuilder {
             start: range.0,
             entries: Vec::new(),
             count: 0,
+            bytes: 0,
             latest: None,
             open: VecDeque::new(),
             beyond: 0,
@@ -155,6 +169,7 @@ impl LayoutBuilder {
                 start: self.start,
                 end: self.range.1,
                 frames: self.count,
+                bytes: self.bytes,
                 entries: std::mem::take(&mut self.entries),
             });
         }
@@ -176,8 +191,9 @@ impl LayoutBuilder {
         if seen.hidden || unwanted {
             return;
         }
-        let offset = self.count;
+        let (offset, before) = (self.count, self.bytes);
         self.count += 1;
+        self.bytes = self.bytes.saturating_add(seen.bytes);
         if offset == 0 && self.next_id == 0 && self.range.0.is_some() {
             self.entries = self.entries_for_seam();
         }
@@ -193,7 +209,8 @@ impl LayoutBuilder {
             if offset > self.length.frames {
                 self.beyond = self.beyond.saturating_add(seen.bytes);
             }
-            self.open.push_back(Candidate { time: seen.time, offset, kind, entries, bytes: seen.bytes });
+            let bytes = seen.bytes;
+            self.open.push_back(Candidate { time: seen.time, offset, kind, entries, bytes, before });
         }
         // Decide when the seam is certain and what follows is no mere tail.
         let tail = (self.length.frames / 4).max(1);
@@ -241,14 +258,17 @@ impl LayoutBuilder {
             start: self.start,
             end: Some(seam.time),
             frames: seam.offset,
+            bytes: seam.before,
             entries: std::mem::replace(&mut self.entries, seam.entries),
         });
         self.next_id += 1;
         self.start = Some(seam.time);
         self.count -= seam.offset;
+        self.bytes = self.bytes.saturating_sub(seam.before);
         let earliest = length.saturating_sub(self.length.snap).max(1);
         self.open.retain_mut(|c| {
             c.offset -= seam.offset;
+            c.before = c.before.saturating_sub(seam.before);
             c.offset >= earliest
         });
         let behind = self.open.iter().filter(|c| c.offset > length);
@@ -313,6 +333,7 @@ mod tests {
         assert_eq!(segments[0].end, Some(1800), "180 frames in: the last key before 250");
         assert_eq!(segments[1].entries[0].number, 180);
         assert_eq!(segments.iter().map(|s| s.frames).sum::<u32>(), 1000);
+        assert!(segments.iter().all(|s| s.bytes == u64::from(s.frames) * 100), "{segments:?}");
         assert!(segments.iter().all(|s| s.frames <= 312), "{segments:?}");
     }
 

@@ -2,6 +2,7 @@
 
 pub mod encoder;
 pub mod layout;
+pub mod rate;
 pub mod size;
 pub mod streams;
 pub mod tuning;
@@ -146,6 +147,8 @@ impl Plan {
         let (gop, frames) = encoder::intervals(content.gop, &encoders, rate, content.segment_seconds);
         // Half a segment: then a source with groups of any length up to a segment is never decoded twice.
         let snap = if content.fixed_gop { 0 } else { frames / 2 };
+        // The bits of a pipe can't be shared out before its end, nor segments encoded again that only one decoder can count.
+        let own_rate = content.one_pass || input.bytes.is_none() || timing == Timing::Ordinal;
         let keys = Keys { gop, asked: content.gop.is_some(), fixed: content.fixed_gop };
         let mut renditions = Vec::new();
         for ((output, info), format) in content.outputs.iter().zip(&encoders).zip(formats) {
@@ -153,11 +156,16 @@ impl Plan {
                 return Err(Error::usage(format!("{} can't hold {} video", format.name, info.codec))
                     .hint("choose another ending for -o, or --format matroska"));
             }
-            let allocation =
-                encoder::allocate(&output.video, info, &video.params, rate, keys, format.global_header)
-                    .map_err(
-                        |e| if e.kind == ErrorKind::Input { e.in_file(input.name.clone()) } else { e },
-                    )?;
+            let allocation = encoder::allocate(
+                &output.video,
+                info,
+                &video.params,
+                rate,
+                keys,
+                own_rate,
+                format.global_header,
+            )
+            .map_err(|e| if e.kind == ErrorKind::Input { e.in_file(input.name.clone()) } else { e })?;
             renditions.push(Rendition { format: format.name.clone(), allocation });
         }
         let seconds = f64::from(frames) / rate.to_f64();

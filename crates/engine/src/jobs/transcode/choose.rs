@@ -24,7 +24,17 @@ pub(super) fn choose_run(job: &TranscodeJob, control: &Control, prepared: &mut P
     .min(segments.max(1));
     let ordinal = plan.timing == Timing::Ordinal;
     let pipe = prepared.pipe.is_some();
+    let shared_out =
+        plan.renditions.iter().any(|r| r.allocation.rate.as_ref().is_some_and(|g| g.scale.is_some()));
     prepared.feed = match job.run.feed {
+        Feed::Shared if shared_out => {
+            prepared.warnings.push(
+                "--feed shared: bits are shared out over the whole input (--two-pass off doesn't), which the split feed does"
+                    .into(),
+            );
+            Feed::Split
+        }
+        Feed::Auto if shared_out => Feed::Split,
         Feed::Split | Feed::Auto if ordinal && job.run.isolate => {
             return Err(Error::usage(
                 "--isolate can't be used with this input: its frames can only be counted by one decoder",

@@ -11,6 +11,7 @@ use crate::options::{Feed, InputTarget, TranscodeJob, file_url};
 use crate::others::OtherSource;
 use crate::pipeline::{Context, Coordinator, Gate, Message, RunReport, start_workers, work_channel};
 use crate::progress::{Event, Progress};
+use crate::rate::Controller;
 use crate::sink::{self, SinkJob};
 use crate::spool::{OtherReader, VideoSpool, others};
 use crate::task::SourceSpec;
@@ -58,6 +59,7 @@ pub(super) fn execute(
         source,
         decoder_threads: 1,
         worker_command: control.worker_command.clone(),
+        segments: prepared.segments.as_ref().map_or(0, |s| s.len() as u32),
         spool: spool.clone(),
     });
     match conduct(job, control, prepared, pipe, &context, &folder) {
@@ -85,10 +87,16 @@ fn conduct(
         Coordinator::new(context.clone(), work.clone(), inbox, to_sinks, complete.clone(), gate.clone());
     let mut resumed = Vec::new();
     if let Some(segments) = &prepared.segments {
-        if job.run.resume {
-            resumed = coordinator.resume(segments)?;
+        let first = prepared.summary.streams.get(prepared.plan.video.index).and_then(|s| s.first);
+        match Controller::new(&prepared.plan, segments, first.unwrap_or(0)) {
+            Some(rate) => coordinator.in_rounds(rate, segments.len() as u32, job.run.resume),
+            None => {
+                if job.run.resume {
+                    resumed = coordinator.resume(segments)?;
+                }
+                coordinator.all_known(segments, &resumed, prepared.feed == Feed::Split);
+            }
         }
-        coordinator.all_known(segments, &resumed, prepared.feed == Feed::Split);
         progress.segments_total.store(segments.len() as u32, Ordering::Relaxed);
         let frames = segments.iter().map(|s| u64::from(s.frames)).sum();
         progress.frames_total.store(frames, Ordering::Relaxed);

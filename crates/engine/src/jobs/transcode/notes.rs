@@ -87,7 +87,7 @@ pub(super) fn after_run(
         ));
     }
     for (output, rendition) in prepared.plan.renditions.iter().enumerate() {
-        let parts = report.results.iter().filter_map(|r| r.renditions.get(output));
+        let parts = report.results.iter().flat_map(|r| &r.renditions).filter(|r| r.number == output);
         let mut lost: Vec<&String> = parts.flat_map(|r| &r.facts.lost_side_data).collect();
         lost.sort();
         lost.dedup();

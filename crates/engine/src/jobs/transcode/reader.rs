@@ -108,7 +108,7 @@ pub(super) fn start_reader(
         None
     } else {
         let budget = Budget::new(prepared.async_limits, &context.cancel, &context.trace);
-        let first = Segment { id: 0, start: None, end: None, frames: 0, entries: Vec::new() };
+        let first = Segment::whole();
         let task = context.task(&first, 0)?;
         // One decoder feeds everybody: it may use all cores.
         let threads = Device::cpu().cores.min(16) as u32;

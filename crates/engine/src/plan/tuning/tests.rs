@@ -229,7 +229,7 @@ fn the_encoders_own_words_win_and_seams_come_last() {
             println!("skipped: this FFmpeg has no {encoder}");
             return None;
         };
-        let allocation = allocate(&video, &info, &picture, Rational::new(25, 1), keys, true).unwrap();
+        let allocation = allocate(&video, &info, &picture, Rational::new(25, 1), keys, false, true).unwrap();
         Some(allocation.settings.options)
     };
     let video = VideoOptions {

@@ -1,0 +1,265 @@
+//! Bit rates: what is asked for, and how an encoder is brought to keep it.
+//!
+//! A segment's encoder sees nothing but its segment: left to itself it would give a quiet one as many bits as a busy one. So
+//! where it can be done the bits are shared out over the whole input ([`crate::rate`]) by giving all segments the same
+//! constant quality, the one at which their sum is what was asked for. Encoders without such a scale, pipes, and
+//! `--two-pass off` use the encoder's own rate control in each segment.
+
+use crate::error::{Error, Result};
+use crate::options::RateOptions;
+use crate::plan::encoder::Allocation;
+use crate::task::Adjustment;
+use frameloom_media::EncoderInfo;
+use serde::{Deserialize, Serialize};
+
+/// Seconds of the highest rate that a buffer holds when nothing is asked for.
+const BUFFER_SECONDS: i64 = 2;
+
+/// A rate to be kept.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct RateGoal {
+    /// Average bits per second; `None`: whatever the quality takes.
+    pub bitrate: Option<i64>,
+    /// The decoder's buffer, where it matters.
+    pub buffer: Option<Buffer>,
+    /// The encoder's constant quality; `None`: its own rate control works, in each segment for itself.
+    pub scale: Option<Scale>,
+}
+
+/// A decoder's buffer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Buffer {
+    /// Bits per second that flow in.
+    pub maxrate: i64,
+    /// Bits that it holds.
+    pub bufsize: i64,
+}
+
+/// Constant quality as an encoder knows it: higher is worse.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Scale {
+    /// The option; `None`: libavcodec's quantiser.
+    pub key: Option<String>,
+    /// Best and worst.
+    pub range: (f64, f64),
+    /// Values are multiples of this.
+    pub step: f64,
+    /// What is added to halve the bits; with `log` the values are factors, and doubling halves.
+    pub halving: f64,
+    /// See `halving`.
+    pub log: bool,
+    /// Where to begin: what was asked for, or the usual.
+    pub first: f64,
+    /// It can be given a buffer as well.
+    pub capped: bool,
+}
+
+impl Scale {
+    /// A quality as a number that rises by one when the bits halve.
+    pub fn octaves(&self, quality: f64) -> f64 {
+        if self.log { quality.max(1e-3).log2() } else { quality / self.halving }
+    }
+
+    /// The other way, within the range and not yet rounded to the step.
+    pub fn quality(&self, octaves: f64) -> f64 {
+        let quality = if self.log { octaves.exp2() } else { octaves * self.halving };
+        quality.clamp(self.range.0, self.range.1)
+    }
+}
+
+/// What is known of an encoder's scale: key, range, step, halving, log, usual value, takes a buffer.
+fn scale(encoder: &str) -> Option<Scale> {
+    let linear = |key: &str, range, step, halving, first, capped| Scale {
+        key: Some(key.to_owned()),
+        range,
+        step,
+        halving,
+        log: false,
+        first,
+        capped,
+    };
+    Some(match encoder {
+        "libx264" | "libx264rgb" => linear("crf", (1.0, 51.0), 0.01, 6.0, 23.0, true),
+        "libx265" => linear("crf", (1.0, 51.0), 0.01, 6.0, 26.0, true),
+        "libsvtav1" => linear("crf", (1.0, 63.0), 1.0, 10.0, 35.0, false),
+        "libaom-av1" => linear("crf", (1.0, 63.0), 1.0, 10.0, 32.0, false),
+        "libvpx-vp9" => linear("crf", (1.0, 63.0), 1.0, 10.0, 32.0, false),
+        "librav1e" => linear("qp", (1.0, 255.0), 1.0, 40.0, 100.0, false),
+        "mpeg4" | "mpeg2video" | "mjpeg" => Scale {
+            key: None,
+            range: (1.0, 31.0),
+            step: 0.01,
+            halving: 1.0,
+            log: true,
+            first: 4.0,
+            capped: false,
+        },
+        _ => return None,
+    })
+}
+
+/// The goal behind a request; `None` when no rate is asked for. `own`: the encoder's own rate control must do.
+pub fn goal(
+    rate: &RateOptions,
+    quality: Option<f64>,
+    info: &EncoderInfo,
+    own: bool,
+) -> Result<Option<RateGoal>> {
+    if *rate == RateOptions::default() {
+        return Ok(None);
+    }
+    if frameloom_media::codec_facts(&info.codec).lossless_only || info.codec == "prores" {
+        return Err(Error::usage(format!("{} has no bit rate (--bitrate, --maxrate)", info.name))
+            .hint("its size follows from the pictures"));
+    }
+    if rate.bitrate.is_some() && quality.is_some() {
+        return Err(Error::usage("--bitrate and a constant quality (--crf, --qp) exclude each other")
+            .hint("--crf with --maxrate and --bufsize gives a quality with a limit"));
+    }
+    if rate.cbr && rate.bitrate.is_none() {
+        return Err(Error::usage("--cbr needs --bitrate"));
+    }
+    let maxrate = rate.maxrate.or(rate.bitrate.filter(|_| rate.cbr || rate.bufsize.is_some()));
+    if let (Some(bitrate), Some(maxrate)) = (rate.bitrate, maxrate)
+        && maxrate < bitrate
+    {
+        return Err(Error::usage(format!("--maxrate {maxrate} lies below --bitrate {bitrate}")));
+    }
+    if maxrate.is_none() && rate.bufsize.is_some() {
+        return Err(Error::usage("--bufsize needs --maxrate or --bitrate"));
+    }
+    let buffer = maxrate.map(|maxrate| Buffer {
+        maxrate,
+        bufsize: rate.bufsize.unwrap_or(maxrate.saturating_mul(BUFFER_SECONDS)),
+    });
+    let mut scale = scale(&info.name).filter(|_| !own && !rate.cbr);
+    if let (Some(scale), Some(quality)) = (&mut scale, quality) {
+        scale.first = quality;
+    }
+    if scale.is_none() && rate.bitrate.is_none() {
+        return Err(Error::usage(format!(
+            "{} can't keep a quality within a limit (--maxrate without --bitrate) here",
+            info.name
+        ))
+        .hint("give --bitrate as well; from a file, libx264 and libx265 can"));
+    }
+    Ok(Some(RateGoal { bitrate: rate.bitrate, buffer, scale }))
+}
+
+/// Options of the encoder's own rate control.
+pub fn own_options(goal: &RateGoal, cbr: bool) -> Vec<(String, String)> {
+    let mut options = Vec::new();
+    let mut add = |key: &str, value: i64| options.push((key.to_owned(), value.to_string()));
+    if let Some(bitrate) = goal.bitrate {
+        add("b", bitrate);
+        if cbr {
+            add("minrate", bitrate);
+        }
+    }
+    if let Some(buffer) = goal.buffer {
+        add("maxrate", buffer.maxrate);
+        add("bufsize", buffer.bufsize);
+        // Half full at every seam: what follows a seam must fit whatever came before it.
+        add("rc_init_occupancy", buffer.bufsize / 2);
+    }
+    options
+}
+
+impl Allocation {
+    /// With what rate control decided for one segment.
+    #[must_use]
+    pub fn adjusted(&self, adjustment: &Adjustment) -> Self {
+        let mut new = self.clone();
+        let Some(scale) = self.rate.as_ref().and_then(|r| r.scale.as_ref()) else { return new };
+        new.set_quality(scale, adjustment.quality);
+        if let Some(cap) = &adjustment.cap {
+            let options = &mut new.settings.options;
+            let mut set = |key: &str, value: i64| {
+                options.retain(|(k, _)| k != key);
+                options.push((key.to_owned(), value.to_string()));
+            };
+            set("maxrate", cap.maxrate);
+            set("bufsize", cap.bufsize);
+            set("rc_init_occupancy", (cap.bufsize as f64 * cap.initial) as i64);
+            new.make_repeatable();
+        }
+        new
+    }
+
+    /// Sets a constant quality.
+    pub(super) fn set_quality(&mut self, scale: &Scale, quality: f64) {
+        let text = if scale.step >= 1.0 { format!("{quality:.0}") } else { format!("{quality:.2}") };
+        match &scale.key {
+            None => self.settings.quantiser = Some(quality),
+            Some(key) => {
+                self.settings.options.retain(|(k, _)| k != key);
+                self.settings.options.push((key.clone(), text));
+                if matches!(self.settings.encoder.as_str(), "libvpx-vp9" | "libaom-av1") {
+                    self.settings.options.retain(|(k, _)| k != "b");
+                    self.settings.options.push(("b".into(), "0".into()));
+                }
+            }
+        }
+    }
+
+    /// Rate control that looks at what other threads have coded so far gives other bytes every time: x264 gets threads within
+    /// a frame, x265 codes one frame at a time, SVT-AV1 gets one thread.
+    pub(super) fn make_repeatable(&mut self) {
+        let (key, params) = match self.settings.encoder.as_str() {
+            "libx264" | "libx264rgb" => ("x264-params", "sliced-threads=1"),
+            "libx265" => ("x265-params", "frame-threads=1"),
+            "libsvtav1" => ("svtav1-params", "lp=1"),
+            _ => {
+                self.settings.threads = 1;
+                return;
+            }
+        };
+        if key == "svtav1-params" {
+            self.settings.threads = 1;
+        }
+        match self.settings.options.iter_mut().find(|(k, _)| k == key) {
+            // Of equal keys the library takes the last.
+            Some((_, value)) => *value = format!("{value}:{params}"),
+            None => self.settings.options.push((key.into(), params.into())),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::plan::encoder::find;
+
+    fn ask(rate: RateOptions, quality: Option<f64>, encoder: &str) -> Result<Option<RateGoal>> {
+        goal(&rate, quality, &find(encoder).unwrap(), false)
+    }
+
+    #[test]
+    fn what_contradicts_itself_is_refused() {
+        let rate = |bitrate, maxrate, bufsize| RateOptions { bitrate, maxrate, bufsize, cbr: false };
+        for (rate, quality, encoder) in [
+            (rate(Some(1_000_000), None, None), Some(23.0), "libx264"),
+            (rate(Some(1_000_000), Some(900_000), None), None, "libx264"),
+            (rate(None, None, Some(1_000_000)), None, "libx264"),
+            (rate(Some(1_000_000), None, None), None, "ffv1"),
+            (RateOptions { cbr: true, ..RateOptions::default() }, None, "libx264"),
+        ] {
+            assert!(ask(rate.clone(), quality, encoder).is_err(), "{rate:?} {encoder}");
+        }
+        assert_eq!(ask(rate(None, None, None), None, "ffv1").unwrap(), None);
+        let goal = ask(rate(Some(1_000_000), Some(2_000_000), None), None, "libx265").unwrap().unwrap();
+        assert_eq!(goal.buffer, Some(Buffer { maxrate: 2_000_000, bufsize: 4_000_000 }));
+        assert!(goal.scale.unwrap().capped);
+    }
+
+    #[test]
+    fn scales_go_both_ways() {
+        for encoder in ["libx264", "libsvtav1", "librav1e", "mpeg4"] {
+            let scale = scale(encoder).unwrap();
+            let there = scale.octaves(scale.first);
+            assert!((scale.quality(there) - scale.first).abs() < 1e-9, "{encoder}");
+            assert!(scale.quality(there + 1.0) > scale.first, "{encoder}");
+            assert_eq!(scale.quality(-1e9), scale.range.0, "{encoder}");
+        }
+    }
+}
