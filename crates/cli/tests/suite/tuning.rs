@@ -88,8 +88,8 @@ fn x264_says_that_it_has_the_settings() {
         ("--profile hq-slow", vec!["rc_lookahead=50", "subme=8"]),
         ("--profile hq-medium --bframes 1", vec!["rc_lookahead=40", "subme=7", "bframes=1"]),
         ("--profile hq-fast", vec!["rc_lookahead=30", "subme=6"]),
-        ("--profile low-latency-hq", vec!["rc_lookahead=0", "bframes=0", "mbtree=0", "subme=7"]),
-        ("--profile low-latency-fast", vec!["rc_lookahead=0", "bframes=0", "mbtree=0", "subme=2"]),
+        ("--profile low-latency-hq", vec!["bframes=0", "mbtree=0", "subme=7"]),
+        ("--profile low-latency-fast", vec!["bframes=0", "mbtree=0", "subme=2"]),
         // What is said in the encoder's own words wins.
         ("--profile hq-slow --preset veryfast", vec!["rc_lookahead=10", "subme=2"]),
         ("--profile low-latency-hq --encoder-opt bf=3", vec!["bframes=3"]),
