@@ -75,10 +75,22 @@ impl Load {
         let frame = frame_bytes(settings.width, settings.height, &settings.pixel_format);
         Self {
             threads: settings.threads,
-            bytes: (64 << 20) + frames * frame,
+            bytes: (64 << 20) + (frames + long_lookahead(settings)) * frame,
             steady: settings.encoder == "libsvtav1",
         }
     }
+}
+
+/// Frames of a lookahead beyond those that presets have, which are counted already.
+fn long_lookahead(settings: &VideoEncoderSettings) -> u64 {
+    const USUAL: u64 = 60;
+    let options = settings.options.iter().rev();
+    let frames = options.filter_map(|(key, value)| {
+        let text = format!("{key}={value}");
+        let (_, after) = text.rsplit_once("rc-lookahead=")?;
+        after.split(':').next()?.parse::<u64>().ok()
+    });
+    frames.take(1).map(|n| n.min(250).saturating_sub(USUAL)).sum()
 }
 
 /// Bytes of a frame in memory, near enough for planning.
@@ -132,6 +144,7 @@ fn memory() -> Memory {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use frameloom_media::{CodecParams, Rational};
 
     #[test]
     fn workers_use_all_cores_within_memory() {
@@ -149,5 +162,31 @@ mod tests {
         assert_eq!(device(16, 1 << 40).workers(&[load(4), load(2), load(2)]), 4);
         assert_eq!(device(16, 5 << 30).workers(&[load(1)]), 4);
         assert_eq!(device(16, 0).workers(&[load(1)]), 1);
+    }
+
+    #[test]
+    fn a_long_lookahead_takes_its_memory() {
+        let load = |options: &[(&str, &str)]| {
+            let options = options.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
+            Load::of(&VideoEncoderSettings {
+                encoder: "libx264".into(),
+                width: 1000,
+                height: 1000,
+                pixel_format: "yuv420p".into(),
+                time_base: Rational::new(1, 25),
+                frame_rate: Rational::new(25, 1),
+                picture: CodecParams::default(),
+                gop: None,
+                threads: 1,
+                global_header: true,
+                interlaced: false,
+                quantiser: None,
+                options,
+            })
+        };
+        let plain = load(&[]).bytes;
+        assert_eq!(load(&[("rc-lookahead", "40")]).bytes, plain);
+        assert_eq!(load(&[("rc-lookahead", "160")]).bytes, plain + 100 * 1_500_000);
+        assert_eq!(load(&[("x265-params", "rc-lookahead=160:pools=1")]).bytes, plain + 100 * 1_500_000);
     }
 }

@@ -15,3 +15,4 @@ mod same_bytes;
 mod seams;
 mod size;
 mod streams;
+mod tuning;

@@ -240,8 +240,10 @@ pub fn resolve(encoder: &str, tuning: &Tuning) -> Result<Vec<Setting>> {
     }
     let wishes = tuning.wishes();
     let Some(row) = table::find(encoder) else {
-        let flag = wishes.first().map_or("--profile", |(knob, _)| knob.flag());
-        return Err(lacks(encoder, flag, table::ENCODERS.iter().map(|e| e.name).collect()));
+        return Err(match wishes.first() {
+            Some((knob, _)) => lacks(encoder, *knob),
+            None => lacking(encoder, "--profile", |_| true),
+        });
     };
     let mut settings = Vec::new();
     let mut all: Vec<(Knob, &str)> = Vec::new();
@@ -265,8 +267,7 @@ pub fn resolve(encoder: &str, tuning: &Tuning) -> Result<Vec<Setting>> {
 fn one(row: &Encoder, knob: Knob, value: &str) -> Result<Vec<Setting>> {
     let flag = knob.flag();
     let Some(map) = row.map(knob) else {
-        let others = table::ENCODERS.iter().filter(|e| e.map(knob).is_some());
-        return Err(lacks(row.name, flag, others.map(|e| e.name).collect()));
+        return Err(lacks(row.name, knob));
     };
     match map {
         Map::Number { pairs, low, high, scale } => {
@@ -325,7 +326,13 @@ fn filled(pairs: Pairs, flag: &'static str, value: &str) -> Vec<Setting> {
     pairs.iter().map(one).collect()
 }
 
-fn lacks(encoder: &str, flag: &str, others: Vec<&str>) -> Error {
+fn lacks(encoder: &str, knob: Knob) -> Error {
+    lacking(encoder, knob.flag(), |e| e.map(knob).is_some())
+}
+
+/// An encoder hasn't got something that others have.
+fn lacking(encoder: &str, flag: &str, has: impl Fn(&Encoder) -> bool) -> Error {
+    let others: Vec<&str> = table::ENCODERS.iter().filter(|e| has(e)).map(|e| e.name).collect();
     Error::usage(format!("{encoder} has no {flag}")).hint(format!(
         "encoders that have it: {}; `--encoder-opt` sets an encoder's own options",
         others.join(", ")

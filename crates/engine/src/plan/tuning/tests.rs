@@ -205,6 +205,8 @@ fn errors_name_the_encoders_that_have_it() {
     assert!(hint.contains("libx264") && hint.contains("av1_nvenc") && !hint.contains("vaapi"), "{hint}");
     let (message, hint) = ask("ffv1", &using(Profile::HqFast));
     assert!(message.contains("ffv1") && hint.contains("libsvtav1") && hint.contains("av1_qsv"), "{hint}");
+    let (_, hint) = ask("ffv1", &asking(Knob::SpatialAq, "true"));
+    assert!(hint.contains("libx264") && !hint.contains("libsvtav1"), "{hint}");
     let (message, hint) = ask("libx264", &asking(Knob::BRef, "each"));
     assert!(message.contains("--b-ref"), "{message}");
     assert!(hint.contains("off or middle") && hint.contains("h264_nvenc"), "{hint}");
