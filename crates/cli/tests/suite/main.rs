@@ -8,6 +8,7 @@ mod failure;
 mod looks;
 mod odd;
 mod outputs;
+mod rate;
 mod raw;
 mod reference;
 mod run;

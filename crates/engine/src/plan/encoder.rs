@@ -355,7 +355,10 @@ pub fn allocate(
         warnings,
     };
     match allocation.rate.as_ref().map(|r| r.scale.clone()) {
-        Some(Some(scale)) => allocation.set_quality(&scale, scale.first),
+        Some(Some(scale)) => {
+            allocation.set_quality(&scale, scale.first);
+            allocation.pin_level()?;
+        }
         Some(None) => allocation.make_repeatable(),
         None => {}
     }

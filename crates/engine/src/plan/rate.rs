@@ -5,11 +5,11 @@
 //! constant quality, the one at which their sum is what was asked for. Encoders without such a scale, pipes, and
 //! `--two-pass off` use the encoder's own rate control in each segment.
 
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::options::RateOptions;
 use crate::plan::encoder::Allocation;
-use crate::task::Adjustment;
-use frameloom_media::EncoderInfo;
+use crate::task::{Adjustment, Cap};
+use frameloom_media::{EncoderInfo, VideoEncoder};
 use serde::{Deserialize, Serialize};
 
 /// Seconds of the highest rate that a buffer holds when nothing is asked for.
@@ -186,6 +186,35 @@ impl Allocation {
         new
     }
 
+    /// A segment that must keep to a buffer would otherwise be marked with another level than the rest, and a container holds
+    /// one: all get that of the former.
+    pub(super) fn pin_level(&mut self) -> Result<()> {
+        let Some(RateGoal { buffer: Some(buffer), scale: Some(scale), .. }) = &self.rate else {
+            return Ok(());
+        };
+        if !scale.capped {
+            return Ok(());
+        }
+        let cap = Cap { maxrate: buffer.maxrate, bufsize: buffer.bufsize, initial: 0.5 };
+        let capped = self.adjusted(&Adjustment { quality: scale.first, cap: Some(cap) });
+        let failed = |e: frameloom_media::MediaError| Error::media(ErrorKind::Usage, &e);
+        let params = VideoEncoder::open(&capped.settings).and_then(|e| e.params()).map_err(failed)?;
+        // Without headers beside the stream each segment has its own.
+        let Some(level) = coded_level(&params.codec, &params.extradata) else { return Ok(()) };
+        let (key, param) = match self.settings.encoder.as_str() {
+            // Coded in thirtieths, taken in tenths.
+            "libx265" => ("x265-params", format!("level-idc={}", level / 3)),
+            _ => ("x264-params", format!("level={level}")),
+        };
+        if let Some((_, value)) = self.settings.options.iter_mut().find(|(k, _)| k == key)
+            && !value.contains("level=")
+            && !value.contains("level-idc=")
+        {
+            *value = format!("{value}:{param}");
+        }
+        Ok(())
+    }
+
     /// Sets a constant quality.
     pub(super) fn set_quality(&mut self, scale: &Scale, quality: f64) {
         let text = if scale.step >= 1.0 { format!("{quality:.0}") } else { format!("{quality:.2}") };
@@ -225,6 +254,31 @@ impl Allocation {
     }
 }
 
+/// The level in an encoder's headers (ITU-T H.264 7.3.2.1.1, H.265 7.3.2.1 and 7.3.3), as it is coded.
+fn coded_level(codec: &str, headers: &[u8]) -> Option<u8> {
+    let start = |at: usize| headers[at..].windows(3).position(|w| w == [0, 0, 1]).map(|i| at + i + 3);
+    let mut at = start(0)?;
+    loop {
+        let unit = headers.get(at..)?;
+        let kind = *unit.first()?;
+        match codec {
+            "h264" if kind & 0x1F == 7 => return unit.get(3).copied(),
+            "hevc" if kind >> 1 & 0x3F == 32 => {
+                let mut plain = Vec::new();
+                for byte in unit {
+                    if *byte == 3 && plain.ends_with(&[0, 0]) {
+                        continue;
+                    }
+                    plain.push(*byte);
+                }
+                // Behind the unit's header, the set's own first four bytes, profile, compatibility and constraints.
+                return plain.get(2 + 4 + 1 + 4 + 6).copied();
+            }
+            _ => at = start(at)?,
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -250,6 +304,18 @@ mod tests {
         let goal = ask(rate(Some(1_000_000), Some(2_000_000), None), None, "libx265").unwrap().unwrap();
         assert_eq!(goal.buffer, Some(Buffer { maxrate: 2_000_000, bufsize: 4_000_000 }));
         assert!(goal.scale.unwrap().capped);
+    }
+
+    #[test]
+    fn levels_are_read_from_headers() {
+        assert_eq!(coded_level("h264", &[0, 0, 0, 1, 0x67, 0x42, 0xC0, 0x0C, 0xDA]), Some(12));
+        let hevc = [
+            0, 0, 0, 1, 0x40, 1, 0x0C, 1, 0xFF, 0xFF, 1, 0x60, 0, 0, 3, 0, 0x90, 0, 0, 3, 0, 0, 3, 0, 0x3C,
+            0x95,
+        ];
+        assert_eq!(coded_level("hevc", &hevc), Some(60));
+        assert_eq!(coded_level("h264", &[1, 2, 3]), None);
+        assert_eq!(coded_level("h264", &[]), None);
     }
 
     #[test]

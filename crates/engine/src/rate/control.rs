@@ -13,7 +13,7 @@ use super::share::{Curve, Part, Seen, curves, quality_for};
 use crate::error::Result;
 use crate::plan::Plan;
 use crate::plan::layout::Segment;
-use crate::plan::rate::{RateGoal, Scale};
+use crate::plan::rate::{Buffer, RateGoal, Scale};
 use crate::task::{Adjustment, Assignment, Cap, RenditionResult, SegmentResult};
 use std::collections::BTreeMap;
 
@@ -32,11 +32,11 @@ const PILOTS: usize = 32;
 /// How much the source's bytes say of how hard a segment is: 1 if it was made with constant quality, 0 if with a constant rate.
 const SOURCE_TELLS: f64 = 0.7;
 /// Share of a buffer's rate that encoders which keep to it really use.
-const THROUGH: f64 = 0.85;
+const THROUGH: f64 = 0.9;
 /// Times that a sum which a buffer keeps from being right is tried to be put right.
-const LIMITED_MOVES: u32 = 2;
-/// A buffer is told to be so much less full than it is: encoders' own accounts are rounded.
-const CAUTION: f64 = 0.9;
+const LIMITED_MOVES: u32 = 3;
+/// Share of the buffer that an encoder isn't told of.
+const RESERVE: f64 = 0.4;
 
 /// Presentation times in ticks, and bytes of the packets in decode order, of a finished part.
 pub type Sizes<'a> = dyn FnMut(u32, &RenditionResult) -> Result<(Vec<i64>, Vec<u32>)> + 'a;
@@ -82,6 +82,16 @@ impl Try {
     }
 }
 
+/// What a round came to.
+struct Best {
+    /// Segments in which the buffer runs empty.
+    empty: usize,
+    /// How far the sum is from what was asked for.
+    off: f64,
+    /// How many tries of each segment there were.
+    tries: Vec<usize>,
+}
+
 struct Output {
     goal: Option<RateGoal>,
     /// Of each segment, oldest first.
@@ -89,6 +99,7 @@ struct Output {
     /// Of each segment: kept down for the buffer's sake.
     limited: Vec<bool>,
     pilots: BTreeMap<u32, Seen>,
+    best: Option<Best>,
     /// How often the sum was put right since a buffer was first in the way.
     moves: u32,
     /// What is left of the wanted quality after rounding to the encoder's step.
@@ -158,6 +169,7 @@ impl Controller {
             tries: vec![Vec::new(); segments.len()],
             limited: vec![false; segments.len()],
             pilots: BTreeMap::new(),
+            best: None,
             moves: 0,
             rounding: 0.0,
         });
@@ -228,8 +240,10 @@ impl Controller {
                 }
                 Stage::Settle => {
                     self.round += 1;
+                    self.remember(sizes)?;
                     let again = self.settle(sizes)?;
                     if again.is_empty() || self.round > ROUNDS {
+                        self.take_best();
                         self.judge(sizes)?;
                         return Ok(Next::Done(self.chosen()));
                     }
@@ -238,6 +252,32 @@ impl Controller {
             };
             if !assignments.is_empty() {
                 return Ok(Next::Encode(assignments));
+            }
+        }
+    }
+
+    /// Puts down how good all that was made so far is: the last round need not be the best.
+    fn remember(&mut self, sizes: &mut Sizes<'_>) -> Result<()> {
+        for number in 0..self.outputs.len() {
+            let output = &self.outputs[number];
+            let empty = self.fullness(output, sizes)?.iter().filter(|f| f.lowest < 0.0).count();
+            let total: f64 = output.tries.iter().filter_map(|t| t.last()).map(Try::bits).sum();
+            let off = self.target(output).map_or(0.0, |target| (total / target - 1.0).abs());
+            let better = output.best.as_ref().is_none_or(|best| (empty, off) < (best.empty, best.off));
+            if better {
+                let tries = output.tries.iter().map(Vec::len).collect();
+                self.outputs[number].best = Some(Best { empty, off, tries });
+            }
+        }
+        Ok(())
+    }
+
+    /// Goes back to the best of all rounds.
+    fn take_best(&mut self) {
+        for output in &mut self.outputs {
+            let Some(best) = &output.best else { continue };
+            for (tries, count) in output.tries.iter_mut().zip(&best.tries) {
+                tries.truncate(*count);
             }
         }
     }
@@ -308,8 +348,13 @@ impl Controller {
 
     fn parts(&self, output: &Output) -> Vec<Part> {
         let any = output.tries.iter().any(|t| !t.is_empty());
-        let maxrate = output.goal.as_ref().and_then(|g| g.buffer).map_or(f64::INFINITY, |b| b.maxrate as f64);
-        let ceiling = |i: usize| maxrate * self.seconds[i] * THROUGH;
+        let buffer = output.goal.as_ref().and_then(|g| g.buffer);
+        let ceiling = |i: usize| match buffer {
+            None => f64::INFINITY,
+            Some(b) if output.limited[i] => b.maxrate as f64 * self.seconds[i] * THROUGH,
+            // All that flows in, and all that was there.
+            Some(b) => b.maxrate as f64 * self.seconds[i] + b.bufsize as f64,
+        };
         (0..self.segments.len())
             .map(|i| {
                 // With a buffer to keep to, bits follow quality in another way than without.
@@ -361,7 +406,11 @@ impl Controller {
     /// Segments whose quality must change for the sum to be right.
     fn keep_rate(&mut self, number: usize) -> Vec<(usize, Adjustment)> {
         let limited = self.outputs[number].limited.contains(&true);
-        if limited && self.outputs[number].moves >= LIMITED_MOVES {
+        // Too much is never left alone: that is what a limit is for.
+        let spent: f64 = self.outputs[number].tries.iter().filter_map(|t| t.last()).map(Try::bits).sum();
+        let too_much =
+            self.target(&self.outputs[number]).is_some_and(|target| spent > target * (1.0 + TOLERANCE));
+        if limited && !too_much && self.outputs[number].moves >= LIMITED_MOVES {
             return Vec::new();
         }
         self.outputs[number].moves += u32::from(limited);
@@ -451,23 +500,29 @@ impl Controller {
         for (i, full) in fullness.iter().enumerate().filter(|(_, f)| f.lowest < 0.0) {
             let Some(buffer) = buffer else { break };
             let Some(latest) = output.latest(i) else { continue };
-            let was_capped = latest.cap().is_some();
-            let initial = (full.before / buffer.bufsize as f64 * CAUTION).clamp(0.05, 0.9);
-            let cap =
-                scale.capped.then_some(Cap { maxrate: buffer.maxrate, bufsize: buffer.bufsize, initial });
+            let size = buffer.bufsize as f64;
+            // Only when keeping to the buffer itself didn't help: it may be the one before that leaves too little.
+            let before = i
+                .checked_sub(1)
+                .filter(|p| latest.cap().is_some() && full.before < RESERVE * size && !output.limited[*p]);
+            if let Some((p, earlier)) = before.and_then(|p| Some((p, output.latest(p)?))) {
+                let cap = cap(buffer, fullness[p].before);
+                moves.insert(
+                    p,
+                    Adjustment { quality: earlier.quality().unwrap_or(scale.first), cap: Some(cap) },
+                );
+                continue;
+            }
             let mut octaves = latest.octaves;
-            if was_capped || cap.is_none() {
+            if latest.cap().is_some() || !scale.capped {
                 octaves += (-full.fits.max(0.05).log2() * 1.1).max(0.1);
             }
             let quality = scale.quality(octaves);
             // Never less than a step: otherwise nothing would change.
-            let steps = if octaves > latest.octaves {
-                (quality / scale.step).ceil()
-            } else {
-                (quality / scale.step).round()
-            };
+            let steps = quality / scale.step;
+            let steps = if octaves > latest.octaves { steps.ceil() } else { steps.round() };
             let quality = ((steps * scale.step).clamp(scale.range.0, scale.range.1) * 100.0).round() / 100.0;
-            moves.insert(i, Adjustment { quality, cap });
+            moves.insert(i, Adjustment { quality, cap: scale.capped.then(|| cap(buffer, full.before)) });
         }
         for i in moves.keys() {
             self.outputs[number].limited[*i] = true;
@@ -511,6 +566,15 @@ impl Controller {
             |i: usize| self.outputs.iter().filter_map(|o| o.latest(i)).map(|t| t.result.clone()).collect();
         (0..self.segments.len()).map(|i| SegmentResult { segment: i as u32, renditions: of(i) }).collect()
     }
+}
+
+/// What an encoder is told of a buffer that has so many bits at its segment's start: a part of it stays in reserve, so that the
+/// next segment finds something.
+fn cap(buffer: Buffer, before: f64) -> Cap {
+    let reserve = RESERVE * buffer.bufsize as f64;
+    let rest = buffer.bufsize as f64 - reserve;
+    let initial = ((before - reserve) / rest).clamp(0.3, 0.9);
+    Cap { maxrate: buffer.maxrate, bufsize: rest as i64, initial: (initial * 1000.0).round() / 1000.0 }
 }
 
 /// Bits that a whole segment is likely to take, from its first seconds: these have its key frame, which comes once in a key

@@ -18,6 +18,11 @@ pub const RECIPES: &[Recipe] = recipes! {
     plain_ts "ts" Ffmpeg("-i {plain} -c copy -f mpegts");
     longer "mkv" Ffmpeg("-f lavfi -i testsrc2=s=320x180:r=25:d=8 -f lavfi -i sine=440:r=48000:d=8 -c:v libx264 -preset ultrafast \
         -x264-params keyint=20:bframes=2 -crf 26 -c:a aac -b:a 64k");
+    // Easy, hard and still pictures, one after the other.
+    mixed "mkv" Ffmpeg("-f lavfi -i testsrc2=s=320x180:r=25:d=5 -f lavfi -i testsrc2=s=320x180:r=25:d=4,noise=alls=12:allf=t:all_seed=3 \
+        -f lavfi -i smptebars=s=320x180:r=25:d=3 -filter_complex [0][1][2]concat=n=3,format=yuv420p -c:v libx264 -preset ultrafast \
+        -crf 16 -g 25");
+    mixed_ts "ts" Ffmpeg("-i {mixed} -c copy -f mpegts");
     // Irregular times.
     vfr_mkv "mkv" Ffmpeg("-f lavfi -i testsrc2=s=192x108:r=60:d=3 -vf select=lt(mod(n\\,11)\\,4)+not(mod(n\\,7)) \
         -fps_mode vfr -c:v libx264 -preset ultrafast -x264-params keyint=15:bframes=3");
