@@ -10,6 +10,7 @@ mod odd;
 mod outputs;
 mod raw;
 mod reference;
+mod report;
 mod run;
 mod same_bytes;
 mod seams;
