@@ -196,6 +196,9 @@ pub struct TranscodeArgs {
     /// Write a timeline for Perfetto or chrome://tracing.
     #[arg(long, value_name = "FILE", help_heading = "Running")]
     pub trace: Option<PathBuf>,
+    /// Write a page about the run: timeline, queues, waits, bit rate, and what limited it; see docs/report.md.
+    #[arg(long, value_name = "FILE.html", help_heading = "Running")]
+    pub report: Option<PathBuf>,
 }
 
 /// Headerless video (`.yuv`): what other files say themselves. All three or none.

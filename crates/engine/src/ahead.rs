@@ -75,7 +75,10 @@ impl DecodeAhead {
                     Err(e) => Step::Failed(e),
                 };
                 let last = !matches!(step, Step::Frame(..));
-                let sent = metrics.decode.waiting(|| send.send(step));
+                let sent = metrics.decode.waiting(|| {
+                    let _span = trace.span(track, "wait", &args);
+                    send.send(step)
+                });
                 if sent.is_err() || last {
                     return;
                 }

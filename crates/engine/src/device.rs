@@ -106,6 +106,18 @@ pub fn frame_bytes(width: u32, height: u32, format: &str) -> u64 {
     (f64::from(width) * f64::from(height) * planes) as u64 * if deep { 2 } else { 1 }
 }
 
+/// Time that all cores of the machine have worked for anybody, and time that has passed for them, both in the same unit and
+/// since its start; `None` where the system doesn't tell.
+pub fn machine_time() -> Option<(u64, u64)> {
+    let text = std::fs::read_to_string("/proc/stat").ok()?;
+    let line = text.lines().next()?.strip_prefix("cpu ")?;
+    // user, nice, system, idle, iowait, irq, softirq, steal; guests are contained in the first two.
+    let times: Vec<u64> = line.split_whitespace().take(8).map_while(|n| n.parse().ok()).collect();
+    let all: u64 = times.iter().sum();
+    let idle: u64 = times.iter().skip(3).take(2).sum();
+    (all > 0).then(|| (all - idle, all))
+}
+
 fn memory() -> Memory {
     let read = |path: &str| std::fs::read_to_string(path).ok();
     let info = read("/proc/meminfo").unwrap_or_default();

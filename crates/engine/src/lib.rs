@@ -30,6 +30,7 @@ pub mod progress;
 pub mod queue;
 pub mod rate;
 pub mod rendition;
+pub mod report;
 pub mod segment_file;
 pub mod sink;
 pub mod source;

@@ -209,6 +209,8 @@ pub struct RunOptions {
     pub verify: bool,
     /// Write a trace of the run.
     pub trace: Option<PathBuf>,
+    /// Write a page about the run.
+    pub report: Option<PathBuf>,
     /// What happens when the output exists.
     pub overwrite: Overwrite,
 }
@@ -226,6 +228,7 @@ impl Default for RunOptions {
             keep_temp: false,
             verify: false,
             trace: None,
+            report: None,
             overwrite: Overwrite::No,
         }
     }

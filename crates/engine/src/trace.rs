@@ -3,6 +3,10 @@
 //! The file is the "JSON Array Format" of the Trace Event Format (Google, "Trace Event Format", document
 //! 1CvAClvFfyA5R-PhYUmn5OOQtYMH4h6I0nSsKchNAySU): one event a line, written as they end, in microseconds since the
 //! trace began. Viewers accept that format without its last bracket, so the trace of a killed process still opens.
+//!
+//! What a report needs of it is kept in memory instead: [`recording`].
+
+pub mod recording;
 
 use std::fs::File;
 use std::io::{self, BufWriter, Write};
@@ -15,6 +19,7 @@ use serde::Serialize;
 use serde_json::{Map, Value};
 
 use crate::queue::Receiver;
+use recording::Recording;
 
 const BUFFER: usize = 64 << 10;
 
@@ -37,7 +42,7 @@ pub enum TraceError {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct TrackId(u32);
 
-/// Writes a trace, or nothing at next to no cost. Clones write the same trace.
+/// Writes a trace, records one, both, or nothing at next to no cost. Clones write the same trace.
 #[derive(Debug, Clone, Default)]
 pub struct Trace {
     inner: Option<Arc<Inner>>,
@@ -45,10 +50,17 @@ pub struct Trace {
 
 #[derive(Debug)]
 struct Inner {
+    begun: Instant,
+    next_track: AtomicU32,
+    file: Option<Writer>,
+    recording: Option<Mutex<Recording>>,
+}
+
+#[derive(Debug)]
+struct Writer {
     path: PathBuf,
     begun: Instant,
     process: u32,
-    next_track: AtomicU32,
     out: Mutex<Out>,
 }
 
@@ -81,15 +93,32 @@ impl Trace {
 
     /// Begins a trace in a new file, replacing an earlier one of that name.
     pub fn create(path: impl Into<PathBuf>) -> Result<Self, TraceError> {
-        let path = path.into();
-        let file = File::create(&path).map_err(error(&path, "create"))?;
-        let mut out = BufWriter::with_capacity(BUFFER, file);
-        // The array's first element is written here, so that every later one begins with a comma.
-        let process = std::process::id();
-        write!(out, r#"[{{"name":"process_name","ph":"M","pid":{process},"args":{{"name":"frameloom"}}}}"#)
-            .map_err(error(&path, "write"))?;
-        let (next_track, out) = (AtomicU32::new(1), Mutex::new(Out::Open(out)));
-        Ok(Self { inner: Some(Arc::new(Inner { path, begun: Instant::now(), process, next_track, out })) })
+        Self::begin(Some(&path.into()), false)
+    }
+
+    /// Begins a trace in a new file, where one is named, and in memory, if it is to be recorded.
+    pub fn begin(path: Option<&Path>, record: bool) -> Result<Self, TraceError> {
+        if path.is_none() && !record {
+            return Ok(Self::disabled());
+        }
+        let begun = Instant::now();
+        let file = path.map(|path| Writer::create(path, begun)).transpose()?;
+        let recording = record.then(|| Mutex::new(Recording::new(processor_seconds())));
+        let next_track = AtomicU32::new(1);
+        Ok(Self { inner: Some(Arc::new(Inner { begun, next_track, file, recording })) })
+    }
+
+    /// Seconds since it began.
+    pub fn seconds(&self) -> f64 {
+        self.inner.as_ref().map_or(0.0, |inner| inner.begun.elapsed().as_secs_f64())
+    }
+
+    /// What was recorded until now.
+    pub fn recording(&self) -> Option<Recording> {
+        let inner = self.inner.as_ref()?;
+        let now = inner.begun.elapsed().as_secs_f64();
+        let recording = inner.recording.as_ref()?.lock().unwrap_or_else(PoisonError::into_inner);
+        Some(recording.until(now))
     }
 
     /// Whether anything is written, for work that is only done for the trace.
@@ -101,8 +130,9 @@ impl Trace {
     pub fn track(&self, name: &str) -> TrackId {
         let Some(inner) = &self.inner else { return TrackId(0) };
         let id = inner.next_track.fetch_add(1, Ordering::Relaxed);
-        inner.event("M", "thread_name", TrackId(id), None, &args(&[("name", name)]));
-        inner.event("M", "thread_sort_index", TrackId(id), None, &args(&[("sort_index", id)]));
+        inner.event("M", "thread_name", TrackId(id), None, || args(&[("name", name)]));
+        inner.event("M", "thread_sort_index", TrackId(id), None, || args(&[("sort_index", id)]));
+        inner.record(|recording, _| recording.track(id, name));
         TrackId(id)
     }
 
@@ -113,14 +143,40 @@ impl Trace {
             track,
             name,
             begun: Instant::now(),
-            args: args(with),
+            args: if inner.file.is_some() { args(with) } else { Map::new() },
         }))
     }
 
     /// Draws a chart named `name` through these values, from now on.
     pub fn counter(&self, name: &str, values: &[(&str, u64)]) {
         if let Some(inner) = &self.inner {
-            inner.event("C", name, TrackId(0), None, &args(values));
+            inner.event("C", name, TrackId(0), None, || args(values));
+            inner.record(|recording, now| {
+                for (unit, value) in values {
+                    recording.depth(name, unit, now, *value);
+                }
+            });
+        }
+    }
+
+    /// Recorded only: the writer of an output, known by its track, wrote bytes for a time of that output in seconds.
+    pub fn output_bytes(&self, track: TrackId, time: f64, bytes: u64) {
+        if let Some(inner) = &self.inner {
+            inner.record(|recording, _| recording.bytes(track.0, time, bytes));
+        }
+    }
+
+    /// Recorded only: the writer of an output begins a segment, whose first time is this one.
+    pub fn output_segment(&self, track: TrackId, segment: u32, start: f64) {
+        if let Some(inner) = &self.inner {
+            inner.record(|recording, _| recording.segment(track.0, segment, start));
+        }
+    }
+
+    /// Recorded only: the writer of an output begins anew.
+    pub fn output_begins(&self, track: TrackId) {
+        if let Some(inner) = &self.inner {
+            inner.record(|recording, _| recording.begin_anew(track.0));
         }
     }
 
@@ -140,11 +196,50 @@ impl Trace {
 
     /// Completes the file and says whether all of it could be written. What is traced after that is dropped.
     pub fn finish(&self) -> Result<(), TraceError> {
-        self.inner.as_ref().map_or(Ok(()), |inner| inner.finish())
+        let file = self.inner.as_ref().and_then(|inner| inner.file.as_ref());
+        file.map_or(Ok(()), Writer::finish)
     }
 }
 
 impl Inner {
+    /// `args` is only called when there is a file to write them into.
+    fn event(
+        &self,
+        ph: &'static str,
+        name: &str,
+        track: TrackId,
+        span: Option<(Instant, Duration)>,
+        args: impl FnOnce() -> Map<String, Value>,
+    ) {
+        if let Some(file) = &self.file {
+            file.event(ph, name, track, span, &args());
+        }
+    }
+
+    /// Records something, with the seconds since the beginning.
+    fn record(&self, what: impl FnOnce(&mut Recording, f64)) {
+        let Some(recording) = &self.recording else { return };
+        // As with the file: a panic leaves at most half an event.
+        let mut recording = recording.lock().unwrap_or_else(PoisonError::into_inner);
+        let now = self.begun.elapsed().as_secs_f64();
+        what(&mut recording, now);
+        if recording.wants_processor(now) {
+            recording.processor(now, processor_seconds());
+        }
+    }
+}
+
+impl Writer {
+    fn create(path: &Path, begun: Instant) -> Result<Self, TraceError> {
+        let file = File::create(path).map_err(error(path, "create"))?;
+        let mut out = BufWriter::with_capacity(BUFFER, file);
+        // The array's first element is written here, so that every later one begins with a comma.
+        let process = std::process::id();
+        write!(out, r#"[{{"name":"process_name","ph":"M","pid":{process},"args":{{"name":"frameloom"}}}}"#)
+            .map_err(error(path, "write"))?;
+        Ok(Self { path: path.to_owned(), begun, process, out: Mutex::new(Out::Open(out)) })
+    }
+
     fn out(&self) -> MutexGuard<'_, Out> {
         // A panic can't leave more than a half-written event, and the trace is only to be looked at.
         self.out.lock().unwrap_or_else(PoisonError::into_inner)
@@ -189,7 +284,7 @@ impl Inner {
     }
 }
 
-impl Drop for Inner {
+impl Drop for Writer {
     fn drop(&mut self) {
         if let Err(error) = self.finish() {
             tracing::warn!(error = %error, cause = ?std::error::Error::source(&error), "the trace is incomplete");
@@ -215,13 +310,21 @@ impl Drop for Span {
     fn drop(&mut self) {
         if let Some(span) = &self.0 {
             let extent = (span.begun, span.begun.elapsed());
-            span.trace.event("X", span.name, span.track, Some(extent), &span.args);
+            span.trace.event("X", span.name, span.track, Some(extent), || span.args.clone());
+            span.trace.record(|recording, now| {
+                recording.span(span.track.0, span.name, now - extent.1.as_secs_f64(), now);
+            });
         }
     }
 }
 
 fn args<V: Copy + Into<Value>>(given: &[(&str, V)]) -> Map<String, Value> {
     given.iter().map(|&(name, value)| (name.to_owned(), value.into())).collect()
+}
+
+/// Of this process so far, and of those that it started and that have ended.
+fn processor_seconds() -> f64 {
+    frameloom_media::processor_seconds().unwrap_or(0.0)
 }
 
 /// To the nanosecond.

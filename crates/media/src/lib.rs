@@ -54,5 +54,5 @@ pub use rational::Rational;
 pub use raw::{certain_container, pixel_formats_like, raw_picture_bytes};
 pub use side_data::{SideData, hdr10};
 pub use subtitle::SubtitleTranscoder;
-pub use system::{die_with_parent, free_space, return_freed_pictures};
+pub use system::{die_with_parent, free_space, processor_seconds, return_freed_pictures};
 pub use url::file_url;

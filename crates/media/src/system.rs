@@ -13,6 +13,20 @@ pub fn free_space(folder: &Path) -> Option<u64> {
     (code == 0).then(|| status.f_bavail as u64 * status.f_frsize as u64)
 }
 
+/// Seconds that all cores together have worked for this process and for those it started that have ended; `None` when it can't
+/// be asked.
+pub fn processor_seconds() -> Option<f64> {
+    let of = |whose| {
+        // SAFETY: a plain struct of integers, for which zeros are valid.
+        let mut usage: libc::rusage = unsafe { std::mem::zeroed() };
+        // SAFETY: a struct to be filled.
+        let code = unsafe { libc::getrusage(whose, &mut usage) };
+        let seconds = |t: libc::timeval| t.tv_sec as f64 + t.tv_usec as f64 / 1e6;
+        (code == 0).then(|| seconds(usage.ru_utime) + seconds(usage.ru_stime))
+    };
+    Some(of(libc::RUSAGE_SELF)? + of(libc::RUSAGE_CHILDREN)?)
+}
+
 /// Lets pictures go back to the system when they are freed. Otherwise glibc moves its threshold for large blocks up to the size
 /// of a picture at the first one freed, keeps pictures among small blocks from then on, and a long job of 1080p grows by
 /// megabytes with every segment.

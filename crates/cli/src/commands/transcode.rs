@@ -137,6 +137,7 @@ fn job(args: &TranscodeArgs) -> Result<TranscodeJob> {
             keep_temp: args.keep_temp,
             verify: args.verify,
             trace: args.trace.clone(),
+            report: args.report.clone(),
             overwrite: if args.yes { Overwrite::Yes } else { Overwrite::No },
         },
     })

@@ -11,6 +11,7 @@ mod outputs;
 mod rate;
 mod raw;
 mod reference;
+mod report;
 mod run;
 mod same_bytes;
 mod seams;

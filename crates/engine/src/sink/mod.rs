@@ -1,7 +1,7 @@
 //! The end of the path: segments in order, the other streams between them, one muxer and one
 //! file for each output, which appears only when it is complete.
 
-mod target;
+pub(crate) mod target;
 mod times;
 
 use crate::check::Checker;
@@ -175,6 +175,7 @@ impl Output<'_> {
                     self.depth = Some(wanted);
                     let begun = self.open.take().map_or(0, |open| open.bytes);
                     job.bytes.fetch_sub(begun, Ordering::Relaxed);
+                    job.trace.output_begins(job.track);
                 }
                 Added::Deeper(wanted) => {
                     return Err(Error::new(
@@ -336,6 +337,9 @@ fn add(job: &SinkJob, open: &mut Open, finished: &Finished) -> Result<Added> {
     }
     let times: Vec<i64> = facts.times.iter().map(|t| t - job.plan.shift).collect();
     open.times.extend(&times);
+    if let Some(first) = times.first() {
+        job.trace.output_segment(job.track, id, base.seconds(*first));
+    }
     let next_start = match job.plan.timing {
         crate::index::Timing::Presentation => finished.segment.end.map(|end| end - job.plan.shift),
         crate::index::Timing::Ordinal => None,
@@ -368,6 +372,7 @@ fn add(job: &SinkJob, open: &mut Open, finished: &Finished) -> Result<Added> {
             data: &packet.data,
             side_data: &side_data,
         };
+        job.trace.output_bytes(job.track, base.seconds(pts), packet.data.len() as u64);
         open.write(job, packet)?;
     }
     Ok(Added::Yes(times.len() as u64))

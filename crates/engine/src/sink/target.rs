@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 /// Where the muxer writes.
 #[derive(Debug)]
-pub(super) enum Target {
+pub(crate) enum Target {
     /// A temporary name beside the final one.
     File { part: PathBuf, path: PathBuf },
     /// Straight to a device, a named pipe or standard output: nothing to rename or to read again.
@@ -15,7 +15,7 @@ pub(super) enum Target {
 }
 
 impl Target {
-    pub(super) fn new(output: &OutputTarget) -> Result<Self> {
+    pub(crate) fn new(output: &OutputTarget) -> Result<Self> {
         let OutputTarget::File(path) = output else { return Ok(Self::Stream("pipe:1".into())) };
         if fs::metadata(path).is_ok_and(|m| !m.is_file()) {
             return Ok(Self::Stream(file_url(path)));
@@ -27,12 +27,12 @@ impl Target {
         Ok(Self::File { part, path })
     }
 
-    pub(super) fn is_file(&self) -> bool {
+    pub(crate) fn is_file(&self) -> bool {
         matches!(self, Self::File { .. })
     }
 
     /// For the muxer.
-    pub(super) fn url(&self) -> String {
+    pub(crate) fn url(&self) -> String {
         match self {
             Self::File { part, .. } => file_url(part),
             Self::Stream(url) => url.clone(),
@@ -40,7 +40,7 @@ impl Target {
     }
 
     /// The file as it is now.
-    pub(super) fn path(&self) -> &Path {
+    pub(crate) fn path(&self) -> &Path {
         match self {
             Self::File { part, .. } => part,
             Self::Stream(_) => Path::new(""),
@@ -48,7 +48,7 @@ impl Target {
     }
 
     /// Makes the written bytes last.
-    pub(super) fn sync(&self) -> Result<()> {
+    pub(crate) fn sync(&self) -> Result<()> {
         let Self::File { part, path } = self else { return Ok(()) };
         File::open(part)
             .and_then(|f| f.sync_all())
@@ -56,8 +56,8 @@ impl Target {
     }
 
     /// Gives the file its name; returns its size in bytes.
-    pub(super) fn commit(self) -> Result<u64> {
-        let Self::File { part, path } = &self else { return Ok(0) };
+    pub(crate) fn commit(&self) -> Result<u64> {
+        let Self::File { part, path } = self else { return Ok(0) };
         let bytes = fs::metadata(part).map_err(|e| failed(path, "can't look at it", &e))?.len();
         fs::rename(part, path).map_err(|e| failed(path, "can't give it its name", &e))?;
         let folder = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));

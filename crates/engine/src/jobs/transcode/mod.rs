@@ -22,6 +22,7 @@ use crate::plan::layout::Segment;
 use crate::plan::streams::MappedStream;
 use crate::progress::Event;
 use crate::queue::Limits;
+use crate::report::collect::Collector;
 use crate::trace::Trace;
 use crate::verify::Verdict;
 use execute::execute;
@@ -91,15 +92,28 @@ pub struct Prepared {
 
 /// Does all of it.
 pub fn run(job: &TranscodeJob, control: &Control) -> Result<Report> {
+    let Some(path) = &job.run.report else { return carry_out(job, control, None) };
+    let collector = Collector::begin(path, job)?;
+    let listening = Control { events: collector.listen(control.events.clone()), ..control.clone() };
+    let result = carry_out(job, &listening, Some(&collector));
+    if let Err(e) = collector.write(&result) {
+        // The outputs are complete, or their failure is what the user should hear of.
+        (control.events)(Event::Warning(e.to_string()));
+    }
+    result
+}
+
+fn carry_out(job: &TranscodeJob, control: &Control, collector: Option<&Arc<Collector>>) -> Result<Report> {
     let begun = Instant::now();
     let prepared = prepare(job, control)?;
     for warning in &prepared.warnings {
         (control.events)(Event::Warning(warning.clone()));
     }
-    let trace = match &job.run.trace {
-        None => Trace::disabled(),
-        Some(path) => Trace::create(path).map_err(|e| Error::new(ErrorKind::Output, e.to_string()))?,
-    };
+    let trace = Trace::begin(job.run.trace.as_deref(), collector.is_some())
+        .map_err(|e| Error::new(ErrorKind::Output, e.to_string()))?;
+    if let Some(collector) = collector {
+        collector.prepared(job, &prepared, &trace);
+    }
     // A mistake in the settings should show now, once, and not in every worker.
     for rendition in &prepared.plan.renditions {
         crate::encode::SegmentEncoder::open(&rendition.allocation)
@@ -112,6 +126,10 @@ pub fn run(job: &TranscodeJob, control: &Control) -> Result<Report> {
     let index_seconds = prepared.index_seconds;
     let keep = job.run.keep_temp;
     let outcome = execute(job, control, prepared, journal, &trace);
+    if let Some(collector) = collector {
+        let (Ok((context, ..)) | Err((context, _))) = &outcome;
+        collector.ran(context.metrics.times());
+    }
     let traced = trace.finish();
     let (context, report, verdicts) = match outcome {
         Ok(done) => {
