@@ -35,15 +35,14 @@ impl Device {
     pub fn workers(&self, encoders: &[Load]) -> usize {
         let threads: u32 = encoders.iter().map(|e| e.threads.max(1)).sum();
         let bytes: u64 = encoders.iter().map(|e| e.bytes).sum();
-        // A second encoder fills the gaps while the first one begins a segment. SVT-AV1 has few: on two cores a second one
-        // only cost 5 % more processor time. Several outputs fill each other's.
-        let least = match encoders {
-            [one] if !one.steady => self.cores.min(2),
-            _ => 1,
-        };
+        // A second encoder fills the gaps while the first one begins a segment; several outputs fill each other's.
+        let least = if encoders.len() == 1 { self.cores.min(2) } else { 1 };
         // On 16 cores four x264 workers of four threads kept 12 cores busy (lookahead, seams, the last frames of a segment). Eight took
         // less time than six, one run each (bench/runs/2026-11-21-xeon-16cores); more than eight of four threads was not tried.
-        let by_cores = (2 * self.cores).div_ceil(threads.max(1) as usize).min(2 * self.cores).max(least);
+        // SVT-AV1 has fewer gaps: on 64 cores 24 workers were faster than 32 (bench/runs/2026-11-21-xeon-64cores).
+        let steady = encoders.iter().all(|e| e.steady);
+        let busy = if steady { self.cores + self.cores / 2 } else { 2 * self.cores };
+        let by_cores = busy.div_ceil(threads.max(1) as usize).min(2 * self.cores).max(least);
         // A fifth stays free for the decoder's buffers of others, the page cache and the rest of the machine.
         let by_memory = (self.memory.available / 5 * 4 / bytes.max(1)) as usize;
         by_cores.min(by_memory).max(1)
@@ -169,7 +168,8 @@ mod tests {
         let svt = Load { steady: true, ..load(4) };
         assert_eq!(device(16, 1 << 40).workers(&[load(4)]), 8);
         assert_eq!(device(2, 1 << 40).workers(&[load(4)]), 2);
-        assert_eq!(device(2, 1 << 40).workers(&[svt]), 1);
+        assert_eq!(device(2, 1 << 40).workers(&[svt]), 2);
+        assert_eq!(device(64, 1 << 40).workers(&[svt]), 24);
         assert_eq!(device(2, 1 << 40).workers(&[load(4), load(2)]), 1);
         assert_eq!(device(16, 1 << 40).workers(&[load(4), load(2), load(2)]), 4);
         assert_eq!(device(16, 5 << 30).workers(&[load(1)]), 4);

@@ -212,6 +212,11 @@ impl VideoEncoder {
 
     /// Gives the encoder a frame; `None` says that there are no more. `Ok(false)`: take packets first, then send it again.
     pub fn send(&mut self, frame: Option<&Frame>) -> Result<bool> {
+        if let Some(frame) = frame {
+            // SAFETY: valid context and frame; the quality belongs to this reference alone. With a constant quantiser libavcodec
+            // asks each frame for it.
+            unsafe { (*frame.0).quality = (*self.context).global_quality };
+        }
         // SAFETY: valid context; a null frame starts draining. The frame is only read.
         let code = unsafe {
             ff::avcodec_send_frame(self.context, frame.map_or(std::ptr::null(), |f| f.0.cast_const()))

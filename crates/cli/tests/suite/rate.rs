@@ -47,7 +47,7 @@ fn the_average_is_what_was_asked_for() {
         ("libx265 --preset ultrafast", 400, 0.02),
         ("libsvtav1 --preset 12", 400, 0.02),
         ("libvpx-vp9 --preset 8 --encoder-opt deadline=realtime", 400, 0.03),
-        ("mpeg2video", 3000, 0.02),
+        ("mpeg2video", 1500, 0.02),
     ] {
         let scratch = Scratch::new();
         let output = scratch.file("out.mkv");
@@ -76,7 +76,7 @@ fn the_joined_stream_keeps_to_the_buffer() {
         let options = format!("--encoder {encoder} --preset {preset} --segment 1");
         // Without the limit the hard part takes far more.
         run(transcode(clip("mixed"), &output, &format!("{options} --bitrate 500k"))).ok();
-        assert!(underflows(&output, 700e3, 700e3) > 10, "{encoder}: the clip is too easy");
+        assert!(underflows(&output, 700e3, 700e3) > 0, "{encoder}: the clip is too easy");
         let limits = "--maxrate 700k --bufsize 700k -y";
         run(transcode(clip("mixed"), &output, &format!("{options} --bitrate 500k {limits}"))).ok();
         assert_eq!(underflows(&output, 700e3, 700e3), 0, "{encoder}");
@@ -114,6 +114,21 @@ fn bytes_do_not_depend_on_workers_or_a_kill() {
         let resumed = objects(&said).last().expect("objects")["resumed"].as_u64();
         assert!(resumed > Some(0), "{}", said.text());
         assert_eq!(compare_bytes(&one, &killed), Ok(()), "{encoder}");
+    }
+}
+
+/// libavcodec asks every frame for its quantiser: without that all of them gave the same bytes.
+#[test]
+fn a_constant_quantiser_counts() {
+    for (encoder, ending) in [("mpeg2video", "mkv"), ("mpeg4", "mkv"), ("mjpeg", "mov")] {
+        let scratch = Scratch::new();
+        let size = |qp: u32| {
+            let output = scratch.file(&format!("{qp}.{ending}"));
+            run(transcode(clip("plain"), &output, &format!("--encoder {encoder} --qp {qp} --segment 1")))
+                .ok();
+            packets(&output).1.iter().sum::<f64>()
+        };
+        assert!(size(2) > 1.5 * size(12), "{encoder}");
     }
 }
 

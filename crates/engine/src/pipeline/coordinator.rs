@@ -226,7 +226,7 @@ impl Coordinator {
                 Next::Encode(assignments) => {
                     self.count_round(&assignments);
                     for asked in assignments {
-                        match self.from_earlier_run(&asked)? {
+                        match self.of_earlier_run(&asked)? {
                             Some(result) => rate.note(&result),
                             None => self.ready.push_back(asked),
                         }
@@ -240,7 +240,7 @@ impl Coordinator {
         }
     }
 
-    fn from_earlier_run(&mut self, asked: &Assignment) -> Result<Option<SegmentResult>> {
+    fn of_earlier_run(&mut self, asked: &Assignment) -> Result<Option<SegmentResult>> {
         if !self.resume {
             return Ok(None);
         }

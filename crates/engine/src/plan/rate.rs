@@ -87,7 +87,7 @@ fn scale(encoder: &str) -> Option<Scale> {
         "librav1e" => linear("qp", (1.0, 255.0), 1.0, 40.0, 100.0, false),
         "mpeg4" | "mpeg2video" | "mjpeg" => Scale {
             key: None,
-            range: (1.0, 31.0),
+            range: (2.0, 31.0),
             step: 0.01,
             halving: 1.0,
             log: true,
@@ -231,21 +231,18 @@ impl Allocation {
         }
     }
 
-    /// Rate control that looks at what other threads have coded so far gives other bytes every time: x264 gets threads within
-    /// a frame, x265 codes one frame at a time, SVT-AV1 gets one thread.
+    /// Rate control that looks at what other threads have coded so far gives other bytes every time: x265 codes one frame at a
+    /// time, all others get one thread. (x264's threads within a frame differ as well: seen with a buffer.)
     pub(super) fn make_repeatable(&mut self) {
-        let (key, params) = match self.settings.encoder.as_str() {
-            "libx264" | "libx264rgb" => ("x264-params", "sliced-threads=1"),
-            "libx265" => ("x265-params", "frame-threads=1"),
-            "libsvtav1" => ("svtav1-params", "lp=1"),
-            _ => {
-                self.settings.threads = 1;
-                return;
-            }
+        let params = match self.settings.encoder.as_str() {
+            "libx265" => Some(("x265-params", "frame-threads=1")),
+            "libsvtav1" => Some(("svtav1-params", "lp=1")),
+            _ => None,
         };
-        if key == "svtav1-params" {
+        if self.settings.encoder != "libx265" {
             self.settings.threads = 1;
         }
+        let Some((key, params)) = params else { return };
         match self.settings.options.iter_mut().find(|(k, _)| k == key) {
             // Of equal keys the library takes the last.
             Some((_, value)) => *value = format!("{value}:{params}"),
