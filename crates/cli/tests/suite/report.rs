@@ -26,8 +26,8 @@ fn sum(values: &Value) -> f64 {
 
 /// The last object of that type.
 fn object(text: &str, kind: &str) -> Value {
-    let objects = text.lines().filter_map(|l| serde_json::from_str::<Value>(l).ok());
-    objects.filter(|o| o["type"] == kind).last().unwrap_or_else(|| panic!("no {kind}: {text}"))
+    let mut objects = text.lines().rev().filter_map(|l| serde_json::from_str::<Value>(l).ok());
+    objects.find(|o| o["type"] == kind).unwrap_or_else(|| panic!("no {kind}: {text}"))
 }
 
 #[test]

@@ -2,7 +2,8 @@
 
 use super::limits::{Facts, limit};
 use super::{
-    Output, Quality, Report, Run, Segment, SegmentOutput, Timeline, Track, VERSION, Worker, page, series,
+    Output, Quality, Report, Run, Segment, SegmentOutput, Timeline, Track, VERSION, Work, Worker, page,
+    series,
 };
 use crate::device::{Device, machine_time};
 use crate::error::{Error, ErrorKind, Result};
@@ -14,6 +15,7 @@ use crate::pipeline::Events;
 use crate::progress::Event;
 use crate::sink::check_targets;
 use crate::sink::target::Target;
+use crate::task::SegmentResult;
 use crate::trace::Trace;
 use crate::trace::recording::{Along, Recording};
 use std::collections::BTreeMap;
@@ -64,6 +66,8 @@ struct State {
     /// As it was then.
     recorded: Option<Recording>,
     ended: Option<f64>,
+    /// What workers did, in the order in which they finished it.
+    work: Vec<Work>,
     segments: BTreeMap<u32, Segment>,
     times: Times,
     warnings: Vec<String>,
@@ -154,18 +158,14 @@ impl Collector {
             }
             Event::Segment { worker, seconds, result } => {
                 state.encoded = Some(Moment::now(&state.trace));
-                let part = |bytes| SegmentOutput { bytes, quality: None };
-                let segment = Segment {
-                    first: result.segment,
-                    last: result.segment,
-                    start: None,
-                    frames: result.frames(),
-                    worker: Some(*worker),
-                    begun: Some((now - seconds).max(0.0)),
-                    ended: Some(now),
-                    outputs: result.renditions.iter().map(|r| part(r.sealed.bytes)).collect(),
-                };
-                state.segments.insert(result.segment, segment);
+                let begun = (now - seconds).max(0.0);
+                let id = result.segment;
+                state.work.push(Work { worker: *worker, first: id, last: id, begun, ended: now });
+                let outputs = state.outputs.len();
+                let segment = state.segments.entry(id).or_default();
+                row(segment, result, outputs);
+                // Of several rounds the last one counts.
+                (segment.worker, segment.seconds) = (Some(*worker), Some(*seconds));
             }
             Event::Retry { .. } => state.run.retries += 1,
             Event::Warning(text) => {
@@ -173,11 +173,12 @@ impl Collector {
                     state.warnings.push(text.clone());
                 }
             }
-            Event::Phase(_) => {
+            Event::Phase("verifying") => {
                 state.verifying = Some(now);
                 // Nothing is recorded from here on, and the stretches needn't grow until the end of it.
                 state.recorded = state.trace.recording();
             }
+            Event::Phase(_) => {}
         }
     }
 
@@ -225,8 +226,9 @@ impl Collector {
         run.segments = segments.len();
         run.frames = outputs.first().map_or(0, |o| o.frames);
         run.fps = run.frames as f64 / run.seconds.max(1e-9);
-        let timeline = series::timeline(&recording, &run.device, run.isolated);
-        let workers = workers(&run, &timeline, segments.values(), (started.at, encoded.at));
+        let mut timeline = series::timeline(&recording, &run.device, run.isolated);
+        let work = std::mem::take(&mut state.work);
+        let workers = workers(&run, &timeline, &work, (started.at, encoded.at));
         let facts = Facts {
             seconds: run.seconds,
             index: run.index_seconds,
@@ -238,7 +240,7 @@ impl Collector {
             machine: started.machine_until(&encoded),
             workers: run.workers,
             threads: run.threads,
-            segments: segments.values().filter(|s| s.worker.is_some()).count(),
+            segments: work.len(),
             segment_seconds: run.segment_seconds,
             working: workers.iter().map(|w| w.working).sum(),
             idle_before: workers.iter().map(|w| w.wait_for_segment).sum(),
@@ -248,6 +250,7 @@ impl Collector {
             pipe: state.pipe,
             stages: state.times,
         };
+        timeline.work = series::thin_work(work);
         Some(Report {
             version: VERSION,
             program: format!("frameloom {}", env!("CARGO_PKG_VERSION")),
@@ -266,17 +269,23 @@ impl Collector {
     }
 }
 
+/// Puts a result into its row.
+fn row(segment: &mut Segment, result: &SegmentResult, outputs: usize) {
+    (segment.first, segment.last) = (result.segment, result.segment);
+    segment.frames = result.frames();
+    segment.outputs.resize(outputs, SegmentOutput::default());
+    // Rate control may ask for one output alone.
+    for part in &result.renditions {
+        if let Some(output) = segment.outputs.get_mut(part.number) {
+            output.bytes = part.sealed.bytes;
+        }
+    }
+}
+
 /// What only a run that succeeded can tell.
 fn finished(report: &transcode::Report, outputs: &mut [Output], segments: &mut BTreeMap<u32, Segment>) {
     for result in &report.run.results {
-        let part = |bytes| SegmentOutput { bytes, quality: None };
-        segments.entry(result.segment).or_insert_with(|| Segment {
-            first: result.segment,
-            last: result.segment,
-            frames: result.frames(),
-            outputs: result.renditions.iter().map(|r| part(r.sealed.bytes)).collect(),
-            ..Segment::default()
-        });
+        row(segments.entry(result.segment).or_default(), result, outputs.len());
     }
     for (output, sink) in outputs.iter_mut().zip(&report.run.sinks) {
         (output.frames, output.bytes) = (sink.frames, sink.bytes);
@@ -310,12 +319,7 @@ fn written(recording: &Recording, outputs: &mut [Output], segments: &mut BTreeMa
 }
 
 /// What became of each worker's time between two moments.
-fn workers<'a>(
-    run: &Run,
-    timeline: &Timeline,
-    segments: impl Iterator<Item = &'a Segment> + Clone,
-    (started, encoded): (f64, f64),
-) -> Vec<Worker> {
+fn workers(run: &Run, timeline: &Timeline, work: &[Work], (started, encoded): (f64, f64)) -> Vec<Worker> {
     let tracks = |worker: usize, stage: &'static str| {
         let group = format!("worker {worker}");
         timeline.tracks.iter().filter(move |t: &&Track| t.group == group && t.stage.starts_with(stage))
@@ -325,9 +329,9 @@ fn workers<'a>(
             let spans = tracks(worker, stage).flat_map(|t| &t.spans);
             spans.filter(|s| names.contains(&s.name.as_str())).map(|s| s.seconds).sum()
         };
-        let mine = segments.clone().filter(|s| s.worker == Some(worker));
-        let working: f64 = mine.clone().filter_map(|s| Some(s.ended? - s.begun?)).sum();
-        let last = mine.clone().filter_map(|s| s.ended).fold(started, f64::max);
+        let mine = work.iter().filter(|w| w.worker == worker);
+        let working: f64 = mine.clone().map(|w| w.ended - w.begun).sum();
+        let last = mine.clone().map(|w| w.ended).fold(started, f64::max);
         let idle_at_end = (encoded - last).max(0.0);
         Worker {
             worker,

@@ -101,6 +101,24 @@ pub struct Timeline {
     pub cores: Vec<u32>,
     /// Lines.
     pub tracks: Vec<Track>,
+    /// Segments that workers finished, in order; of a very long run, neighbours together. Rate control may want one
+    /// several times.
+    pub work: Vec<Work>,
+}
+
+/// A worker at a segment, or at several, one after the other.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub struct Work {
+    /// Which worker.
+    pub worker: usize,
+    /// Number of the segment.
+    pub first: u32,
+    /// Number of the last one.
+    pub last: u32,
+    /// When it began.
+    pub begun: f64,
+    /// When it was finished.
+    pub ended: f64,
 }
 
 /// One line of the timeline.
@@ -132,7 +150,7 @@ pub struct Spans {
 pub struct Worker {
     /// Its number.
     pub worker: usize,
-    /// Segments it finished.
+    /// Segments it finished, repetitions included.
     pub segments: usize,
     /// Seconds at segments.
     pub working: f64,
@@ -218,12 +236,10 @@ pub struct Segment {
     pub start: Option<f64>,
     /// Frames of the first output.
     pub frames: u64,
-    /// Which worker; `None` when an earlier run made it, and for several.
+    /// Which worker made it; `None` when that was in an earlier run, and for several.
     pub worker: Option<usize>,
-    /// When work at it began.
-    pub begun: Option<f64>,
-    /// When it was finished.
-    pub ended: Option<f64>,
+    /// Seconds that it took.
+    pub seconds: Option<f64>,
     /// Of each output.
     pub outputs: Vec<SegmentOutput>,
 }

@@ -1,10 +1,13 @@
 //! From what was recorded to what is shown: thousandths, rates, and neighbours put together.
 
-use super::{Quality, Queue, Rate, Segment, SegmentOutput, Spans, Timeline, Track};
+use super::{Quality, Queue, Rate, Segment, SegmentOutput, Spans, Timeline, Track, Work};
 use crate::trace::recording::{Along, Recording};
+use std::collections::BTreeMap;
 
 /// Rows of segments at most.
 const ROWS: usize = 1000;
+/// Blocks of work, about.
+const BLOCKS: usize = 4000;
 
 /// What the tracks did, in thousandths of each stretch.
 pub fn timeline(recording: &Recording, device: &str, isolated: bool) -> Timeline {
@@ -38,6 +41,7 @@ pub fn timeline(recording: &Recording, device: &str, isolated: bool) -> Timeline
             false => recording.processor.iter().map(|s| thousandths(*s) as u32).collect(),
         },
         tracks: tracks.collect(),
+        work: Vec::new(),
     }
 }
 
@@ -87,10 +91,30 @@ pub fn thin(segments: Vec<Segment>) -> Vec<Segment> {
     segments.chunks(together).map(merge).collect()
 }
 
+/// No more blocks than a page can show: those of one worker together.
+pub fn thin_work(work: Vec<Work>) -> Vec<Work> {
+    let together = work.len().div_ceil(BLOCKS).max(1);
+    let mut out: Vec<Work> = Vec::new();
+    // For each worker the block that it fills, and how many it holds.
+    let mut open: BTreeMap<usize, (usize, usize)> = BTreeMap::new();
+    for piece in work {
+        match open.get_mut(&piece.worker) {
+            Some((block, held)) if *held < together => {
+                *held += 1;
+                (out[*block].last, out[*block].ended) = (piece.first, piece.ended);
+            }
+            _ => {
+                open.insert(piece.worker, (out.len(), 1));
+                out.push(piece);
+            }
+        }
+    }
+    out
+}
+
 fn merge(segments: &[Segment]) -> Segment {
     let [first, ..] = segments else { return Segment::default() };
     let last = segments.last().unwrap_or(first);
-    let least = |of: fn(&Segment) -> Option<f64>| segments.iter().filter_map(of).reduce(f64::min);
     let outputs = (0..first.outputs.len()).map(|output| {
         let part = |s: &Segment| s.outputs.get(output).cloned().unwrap_or_default();
         SegmentOutput {
@@ -104,8 +128,7 @@ fn merge(segments: &[Segment]) -> Segment {
         start: first.start,
         frames: segments.iter().map(|s| s.frames).sum(),
         worker: first.worker.filter(|_| segments.len() == 1),
-        begun: least(|s| s.begun),
-        ended: segments.iter().filter_map(|s| s.ended).reduce(f64::max),
+        seconds: segments.iter().filter_map(|s| s.seconds).reduce(|a, b| a + b),
         outputs: outputs.collect(),
     }
 }
@@ -142,6 +165,22 @@ mod tests {
         assert_eq!((rate.start, rate.bits.len(), rate.mean), (5.0, 4, 80_000));
         assert!((rate.duration - 2.1).abs() < 1e-6);
         assert!(rate.bits.iter().all(|b| b.abs_diff(80_000) < 100), "{rate:?}");
+    }
+
+    #[test]
+    fn a_workers_blocks_are_put_together() {
+        let piece = |i: u32| Work {
+            worker: (i % 2) as usize,
+            first: i,
+            last: i,
+            begun: f64::from(i),
+            ended: f64::from(i) + 2.0,
+        };
+        let few: Vec<_> = (0..100).map(piece).collect();
+        assert_eq!(thin_work(few.clone()), few);
+        let blocks = thin_work((0..12_000).map(piece).collect());
+        assert_eq!(blocks.len(), 4000);
+        assert_eq!(blocks[1], Work { worker: 1, first: 1, last: 5, begun: 1.0, ended: 7.0 });
     }
 
     #[test]

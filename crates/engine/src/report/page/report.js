@@ -27,6 +27,7 @@
   };
   const bytes = (n) => (n >= 2 ** 30 ? (n / 2 ** 30).toFixed(2) + " GiB" : (n / 2 ** 20).toFixed(n < 1e7 ? 2 : 1) + " MiB");
   const bits = (n) => (n >= 1e6 ? (n / 1e6).toFixed(2) + " Mbit/s" : (n / 1e3).toFixed(0) + " kbit/s");
+  const numbers = (s) => s.first + (s.last === s.first ? "" : " to " + s.last);
   const plural = (n, unit) => n + " " + (n === 1 ? unit.replace(/s$/, "") : unit);
 
   // Steps of 1, 2 or 5 that give about `wanted` marks up to `top`.
@@ -155,7 +156,7 @@
       (time) => ((cores[place(time)] || 0) / 1000).toFixed(1) + " of " + data.run.cores);
     }
     const segmentsRow = (worker) => {
-      const mine = data.segments.filter((s) => s.worker === worker && s.begun !== null);
+      const mine = data.timeline.work.filter((s) => s.worker === worker);
       if (!mine.length) return;
       row("segments", 15, (context, width, height) => {
         context.textBaseline = "middle";
@@ -164,15 +165,15 @@
           const wide = Math.max(1, ((s.ended - s.begun) / end) * width - 1);
           context.fillStyle = css("line");
           context.fillRect(x, 1, wide, height - 2);
-          const text = String(s.first);
+          const text = numbers(s);
           if (context.measureText(text).width + 6 < wide) {
             context.fillStyle = css("text");
             context.fillText(text, x + 3, height / 2 + 0.5);
           }
         });
-      }, plural(mine.length, "segments"), (time) => {
+      }, plural((data.workers[worker] || {}).segments || 0, "segments"), (time) => {
         const at = mine.find((s) => s.begun <= time && time <= s.ended);
-        return at ? "segment " + at.first : "no segment";
+        return at ? "segment " + numbers(at) : "no segment";
       });
     };
     let before;
@@ -353,7 +354,7 @@
       const said = ["at " + seconds(time), bits(rate.bits[i])];
       const s = known.findIndex((_, k) => time < ends[k]);
       if (s >= 0) {
-        said.push("segment " + known[s].first + (known[s].last > known[s].first ? " to " + known[s].last : ""));
+        said.push("segment " + numbers(known[s]));
         const q = found[s];
         if (q) said.push(q.psnr === null ? "identical" : "PSNR " + q.psnr.toFixed(2) + " dB", "SSIM " + q.ssim.toFixed(5));
       }

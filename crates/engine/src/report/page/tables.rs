@@ -273,13 +273,12 @@ pub fn segments(report: &Report) -> String {
         s.outputs.iter().enumerate().map(move |(number, output)| {
             let id =
                 if s.first == s.last { s.first.to_string() } else { format!("{} to {}", s.first, s.last) };
-            let took = s.worker.and(s.begun).zip(s.ended).map(|(begun, ended)| duration(ended - begun));
             let mut row = vec![
                 id,
                 s.start.map_or("not written".into(), |start| format!("{start:.3} s")),
                 s.frames.to_string(),
                 s.worker.map_or(String::new(), |w| w.to_string()),
-                took.unwrap_or_default(),
+                s.seconds.map_or(String::new(), duration),
             ];
             if several {
                 row.push((number + 1).to_string());
