@@ -73,6 +73,10 @@ pub struct TranscodeArgs {
     #[arg(short, long = "output", value_name = "FILE[,KEY=VALUE...]", required = true)]
     pub outputs: Vec<std::ffi::OsString>,
 
+    /// Renditions of an output that ends in .m3u8 (HLS) or .mpd (DASH): a TOML file, or "default" (see docs/ladders.md).
+    #[arg(long, value_name = "FILE|default")]
+    pub ladder: Option<PathBuf>,
+
     /// Container of the output, by FFmpeg's name; otherwise by the output's ending.
     #[arg(long, value_name = "NAME", help_heading = "Containers")]
     pub format: Option<String>,

@@ -23,6 +23,7 @@ pub mod metrics;
 pub mod options;
 pub mod order;
 pub mod others;
+pub mod package;
 pub mod pipeline;
 pub mod plan;
 pub mod process;

@@ -1,7 +1,9 @@
 //! What a transcoding job is asked to do, as values that can be stored, hashed and sent.
 
+pub mod ladder;
 pub mod spec;
 
+use crate::package::{Packaging, SetTarget};
 use crate::plan::size::Size;
 use crate::plan::tuning::Tuning;
 use frameloom_media::InputOptions;
@@ -45,6 +47,13 @@ pub enum OutputTarget {
     File(PathBuf),
     /// Standard output.
     Stdout,
+    /// A rendition of a set.
+    Rendition {
+        /// The set's folder.
+        folder: PathBuf,
+        /// Name of the rendition's folder in it.
+        name: String,
+    },
 }
 
 impl OutputTarget {
@@ -53,6 +62,7 @@ impl OutputTarget {
         match self {
             Self::File(path) => path.display().to_string(),
             Self::Stdout => "standard output".into(),
+            Self::Rendition { folder, name } => folder.join(name).display().to_string(),
         }
     }
 }
@@ -180,6 +190,9 @@ pub struct ContentOptions {
     pub segment_seconds: Option<f64>,
     /// Bits are not shared out over the whole input: each encoder keeps the rate in its segment.
     pub one_pass: bool,
+    /// How sets are cut, where there are any.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub packaging: Option<Packaging>,
     /// Damage in the input is a failure.
     pub strict: bool,
     /// What is in each output: at least one.
@@ -241,6 +254,8 @@ pub struct TranscodeJob {
     pub input: InputTarget,
     /// To where: as many as `content` has outputs.
     pub outputs: Vec<OutputTarget>,
+    /// The sets that some of the outputs are renditions of.
+    pub sets: Vec<SetTarget>,
     /// What decides the bytes.
     pub content: ContentOptions,
     /// How it runs.

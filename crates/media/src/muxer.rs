@@ -163,6 +163,30 @@ impl Muxer {
         }
     }
 
+    /// Writes what is held back, so that what follows can be read by itself: a transport stream then begins with its
+    /// tables. Returns the bytes written so far.
+    pub fn cut(&mut self) -> Result<u64> {
+        let what = || format!("write {}", self.url);
+        // SAFETY: valid context; a null packet asks for what is held back; pb is ours, and checked for null.
+        unsafe {
+            check(ff::av_interleaved_write_frame(self.context, std::ptr::null_mut()), what)?;
+            if (*(*self.context).oformat).flags & ff::AVFMT_ALLOW_FLUSH as c_int != 0 {
+                check(ff::av_write_frame(self.context, std::ptr::null_mut()), what)?;
+            }
+            let pb = (*self.context).pb;
+            if pb.is_null() {
+                return Err(MediaError::ours(what(), "the format writes no file"));
+            }
+            ff::avio_flush(pb);
+            self.check_io()?;
+            // Other formats than transport streams have no such option.
+            let (key, value) = (c"mpegts_flags".as_ptr(), c"+resend_headers".as_ptr());
+            ff::av_opt_set((*self.context).priv_data, key, value, 0);
+            let position = ff::avio_seek(pb, 0, 1);
+            u64::try_from(position).map_err(|_| MediaError::ours(what(), "its position isn't known"))
+        }
+    }
+
     /// Writes what is held back for interleaving, the trailer, and closes the file.
     pub fn finish(mut self) -> Result<()> {
         self.finished = true;

@@ -1,20 +1,19 @@
 //! `frameloom transcode`.
 
 use crate::args::{FeedArg, TranscodeArgs, Workers};
+use crate::outputs::{Outputs, outputs};
 use crate::printer::Printer;
 use crate::raw::input_options;
 use crate::signals;
 use crate::view::View;
 use frameloom::cancel::Cancel;
 use frameloom::jobs::transcode::{Control, Prepared, Report, prepare, run as run_job};
-use frameloom::options::spec::Spec;
 use frameloom::options::{
     ContentOptions, Feed, InputTarget, OutputOptions, OutputTarget, Overwrite, RateOptions, RunOptions,
     SubtitleOptions, TranscodeJob, VideoOptions,
 };
 use frameloom::verify::{SegmentQuality, Verdict};
 use frameloom::{Error, ErrorKind, Result};
-use std::ffi::OsString;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -44,13 +43,13 @@ pub fn run(args: &TranscodeArgs, printer: &Printer) -> Result<()> {
     };
     if args.dry_run {
         let prepared = prepare(&job, &control)?;
-        show_plan(&job, &prepared, printer);
+        show_plan(&prepared, printer);
         return Ok(());
     }
     let result = run_job(&job, &control);
     view.end();
     let report = result?;
-    show_report(&job, &report, printer);
+    show_report(&report, printer);
     Ok(())
 }
 
@@ -63,19 +62,6 @@ fn worker_command() -> Option<Vec<String>> {
 /// "-" is standard input.
 pub fn input_target(path: &Path) -> InputTarget {
     if path == Path::new("-") { InputTarget::Stdin } else { InputTarget::File(path.to_owned()) }
-}
-
-/// A name, and what it is to have of its own. One that is no text has nothing but the name.
-fn output(text: &OsString, common: &OutputOptions) -> Result<(OutputTarget, OutputOptions)> {
-    let Some(text) = text.to_str() else {
-        return Ok((OutputTarget::File(text.into()), common.clone()));
-    };
-    let spec: Spec = text.parse()?;
-    let target = match spec.name.as_str() {
-        "-" => OutputTarget::Stdout,
-        name => OutputTarget::File(name.into()),
-    };
-    Ok((target, common.with(&spec)?))
 }
 
 fn job(args: &TranscodeArgs) -> Result<TranscodeJob> {
@@ -102,11 +88,12 @@ fn job(args: &TranscodeArgs) -> Result<TranscodeJob> {
         audio: args.audio.parse()?,
         subtitles: if args.subtitles == "none" { SubtitleOptions::None } else { SubtitleOptions::Copy },
     };
-    let outputs = args.outputs.iter().map(|text| output(text, &common)).collect::<Result<Vec<_>>>()?;
-    let (targets, outputs) = outputs.into_iter().unzip();
+    let Outputs { targets, options, sets, packaging } =
+        outputs(&args.outputs, args.ladder.as_deref(), &common)?;
     Ok(TranscodeJob {
         input: input_target(&args.input),
         outputs: targets,
+        sets,
         content: ContentOptions {
             input_options: input_options(&args.input, args.input_format.as_deref(), &args.raw)?,
             streams: args.streams.clone(),
@@ -116,8 +103,9 @@ fn job(args: &TranscodeArgs) -> Result<TranscodeJob> {
             fixed_gop: args.fixed_gop,
             segment_seconds: args.segment,
             one_pass: args.two_pass == "off",
+            packaging,
             strict: args.strict,
-            outputs,
+            outputs: options,
         },
         run: RunOptions {
             workers: match args.workers {
@@ -143,13 +131,13 @@ fn job(args: &TranscodeArgs) -> Result<TranscodeJob> {
     })
 }
 
-fn show_plan(job: &TranscodeJob, prepared: &Prepared, printer: &Printer) {
+fn show_plan(prepared: &Prepared, printer: &Printer) {
     for warning in &prepared.warnings {
         printer.warning(warning);
     }
     let plan = &prepared.plan;
     let segments = prepared.segments.as_deref().unwrap_or_default();
-    let names: Vec<String> = job.outputs.iter().map(OutputTarget::name).collect();
+    let names: Vec<String> = prepared.job.outputs.iter().map(OutputTarget::name).collect();
     let outputs = || names.iter().zip(&plan.renditions).zip(&prepared.mapped);
     if printer.is_json() {
         let outputs: Vec<_> = outputs()
@@ -254,8 +242,8 @@ fn show_quality(name: Option<&str>, output: usize, verdict: &Verdict, printer: &
     printer.line(&format!("{what}: PSNR {}, SSIM {:.5}{named}", db(verdict.psnr), verdict.ssim));
 }
 
-fn show_report(job: &TranscodeJob, report: &Report, printer: &Printer) {
-    let run = &report.run;
+fn show_report(report: &Report, printer: &Printer) {
+    let (run, job) = (&report.run, &report.job);
     let names: Vec<String> = job.outputs.iter().map(OutputTarget::name).collect();
     let frames = run.sinks.first().map_or(0, |s| s.frames);
     let bytes: u64 = run.sinks.iter().map(|s| s.bytes).sum();
@@ -303,9 +291,14 @@ fn show_report(job: &TranscodeJob, report: &Report, printer: &Printer) {
             printer.line(&format!("{name}: {}{size}", count(sink.frames, "frame")));
         }
     }
-    let what = match names.as_slice() {
+    // A set goes by its manifests.
+    let mut whole: Vec<String> =
+        job.sets.iter().flat_map(|set| &set.manifests).map(|path| path.display().to_string()).collect();
+    let files = job.outputs.iter().filter(|o| !matches!(o, OutputTarget::Rendition { .. }));
+    whole.extend(files.map(OutputTarget::name));
+    let what = match whole.as_slice() {
         [name] => name.clone(),
-        _ => count(names.len() as u64, "output"),
+        _ => count(whole.len() as u64, "output"),
     };
     let mut line = format!(
         "{what}: {} in {}, {:.1} s, {fps:.1} fps",

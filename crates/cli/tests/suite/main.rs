@@ -5,6 +5,7 @@ mod clips;
 mod damaged;
 mod exact;
 mod failure;
+mod hls;
 mod looks;
 mod odd;
 mod outputs;

@@ -100,7 +100,7 @@ fn split(text: &str) -> Vec<String> {
     parts
 }
 
-fn is_known(key: &str) -> bool {
+pub(super) fn is_known(key: &str) -> bool {
     key.strip_prefix("opt:").is_some_and(|name| !name.is_empty())
         || KEYS.iter().any(|(known, _)| *known == key && !known.contains(':'))
 }

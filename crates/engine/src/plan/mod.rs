@@ -94,6 +94,9 @@ pub struct Plan {
     pub frame_ticks: i64,
     /// Frames from key to key, the same for all outputs.
     pub gop: u32,
+    /// Frames of a media segment, where there are sets: a whole number of key intervals, of which a segment has a whole number.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub media_frames: Option<u32>,
     /// Frames of a segment.
     pub length: SegmentLength,
     /// First and end tick (or frame number) that are wanted.
@@ -144,12 +147,16 @@ impl Plan {
         let rate = nominal_rate(measured, video);
         let encoders =
             content.outputs.iter().map(|o| encoder::find(&o.video.encoder)).collect::<Result<Vec<_>>>()?;
-        let (gop, frames) = encoder::intervals(content.gop, &encoders, rate, content.segment_seconds);
+        let cut = content.packaging.map(|p| p.frames(content.gop, rate));
+        let unit = cut.map(|(_, media)| media).or(content.gop);
+        let (unit, frames) = encoder::intervals(unit, &encoders, rate, content.segment_seconds);
+        let gop = cut.map_or(unit, |(gop, _)| gop);
+        let fixed = content.fixed_gop || cut.is_some();
         // Half a segment: then a source with groups of any length up to a segment is never decoded twice.
-        let snap = if content.fixed_gop { 0 } else { frames / 2 };
+        let snap = if fixed { 0 } else { frames / 2 };
         // The bits of a pipe can't be shared out before its end, nor segments encoded again that only one decoder can count.
         let own_rate = content.one_pass || input.bytes.is_none() || timing == Timing::Ordinal;
-        let keys = Keys { gop, asked: content.gop.is_some(), fixed: content.fixed_gop };
+        let keys = Keys { gop, asked: content.gop.is_some(), fixed };
         let mut renditions = Vec::new();
         for ((output, info), format) in content.outputs.iter().zip(&encoders).zip(formats) {
             if format.holds(&info.codec) == Some(false) {
@@ -173,7 +180,9 @@ impl Plan {
             && let Some(first) = renditions.first_mut()
         {
             first.allocation.warnings.push(format!(
-                "segments of {seconds:.1} s: a segment is a whole number of key intervals ({gop} frames, --gop)"
+                "segments of {seconds:.1} s: a segment is a whole number of {} ({unit} frames{})",
+                if cut.is_some() { "media segments" } else { "key intervals" },
+                if cut.is_some() { "" } else { ", --gop" }
             ));
         }
         let mut builds: Vec<(String, String)> = Vec::new();
@@ -208,6 +217,7 @@ impl Plan {
             rate,
             frame_ticks: rate.inverse().rescale(1, video.time_base).max(1),
             gop,
+            media_frames: cut.map(|(_, media)| media),
             length: SegmentLength { frames, snap },
             range,
             shift,

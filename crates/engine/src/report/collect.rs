@@ -92,11 +92,11 @@ impl Collector {
         }
         let trace = job.run.trace.iter().cloned().map(OutputTarget::File);
         let all: Vec<_> = job.outputs.iter().cloned().chain(trace).chain([report.clone()]).collect();
-        check_targets(&all, &job.input, Overwrite::Yes)?;
+        check_targets(&all, &job.sets, &job.input, Overwrite::Yes)?;
         Ok(Arc::new(Self {
             begun: Instant::now(),
             input: job.input.name(),
-            target: Target::new(&report)?,
+            target: Target::new(&report, None)?,
             path: path.to_owned(),
             state: Mutex::default(),
         }))

@@ -3,6 +3,7 @@
 
 pub(crate) mod target;
 mod times;
+mod writer;
 
 use crate::check::Checker;
 use crate::error::{Error, ErrorKind, Result};
@@ -10,6 +11,8 @@ use crate::fault;
 use crate::metrics::Metrics;
 use crate::options::OutputTarget;
 use crate::others::{OtherPacket, OtherSource, Others, Trim};
+use crate::package::Track;
+use crate::package::track::{Place, Tracks};
 use crate::plan::Plan;
 use crate::plan::layout::Segment;
 use crate::plan::streams::MappedStream;
@@ -24,6 +27,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use target::Target;
 use times::DecodeTimes;
+use writer::Writer;
 
 pub use target::check_targets;
 
@@ -45,6 +49,8 @@ pub struct SinkJob {
     pub plan: Arc<Plan>,
     /// Where the output goes.
     pub output: OutputTarget,
+    /// Where its tracks go, if it is a rendition of a set.
+    pub place: Option<Place>,
     /// The container.
     pub format: OutputFormat,
     /// All streams of the input.
@@ -84,17 +90,21 @@ pub struct SinkReport {
 
 /// A finished file under its temporary name; it goes when this is dropped.
 #[derive(Debug)]
-pub struct Held(Target);
+pub struct Held {
+    target: Target,
+    /// What was written, if it is a rendition of a set: the set gives it its name.
+    pub tracks: Vec<Track>,
+}
 
 impl Held {
     /// Where it is.
     pub fn path(&self) -> &std::path::Path {
-        self.0.path()
+        self.target.path()
     }
 
     /// Gives it its name; returns its size in bytes.
     pub fn commit(self) -> Result<u64> {
-        self.0.commit()
+        self.target.commit()
     }
 }
 
@@ -102,7 +112,7 @@ impl Held {
 const MP4: [&str; 4] = ["mp4", "mov", "ipod", "ismv"];
 
 struct Open {
-    muxer: Muxer,
+    writer: Writer,
     others: Others,
     times: DecodeTimes,
     header: SegmentHeader,
@@ -115,7 +125,7 @@ impl Open {
         let bytes = packet.data.len() as u64;
         self.bytes += bytes;
         job.bytes.fetch_add(bytes, Ordering::Relaxed);
-        self.muxer.write(packet).map_err(|e| output_error(job, &e))
+        self.writer.write(job, packet)
     }
 }
 
@@ -128,7 +138,7 @@ pub fn run(
     others: &mut dyn FnMut() -> Result<OtherSource>,
     complete: &dyn Fn() -> bool,
 ) -> Result<SinkReport> {
-    let target = Target::new(&job.output)?;
+    let target = Target::new(&job.output, job.place.as_ref())?;
     let mut output = Output { job, target, others, open: None, done: Vec::new(), depth: None };
     let mut frames = 0;
     while let Ok(finished) = job.metrics.write.waiting(|| segments.recv()) {
@@ -213,11 +223,15 @@ impl Output<'_> {
         if frames == 0 {
             return nothing("none of its frames could be decoded");
         }
+        open.writer.video_ended();
         write_others(job, &mut open, None)?;
         report.warnings.extend(open.others.warnings());
-        {
+        let (tracks, empty) = {
             let _span = job.trace.span(job.track, "finish", &[]);
-            open.muxer.finish().map_err(|e| output_error(job, &e))?;
+            open.writer.finish(job)?
+        };
+        for name in empty {
+            report.warnings.push(format!("{name} has no packets: left out"));
         }
         if target.is_file() {
             target.sync()?;
@@ -233,7 +247,7 @@ impl Output<'_> {
                     "the container can't hold times as early as these: all streams were moved by {offset:+.6} s"
                 ));
             }
-            report.held = Some(Held(target));
+            report.held = Some(Held { target, tracks });
         }
         Ok(report)
     }
@@ -304,9 +318,18 @@ fn begin(
         options,
         negative_times,
     };
-    let muxer = Muxer::create(&settings, &streams).map_err(|e| output_error(job, &e))?;
     let depth = depth.unwrap_or(0).max(header.announced_reorder).max(facts.reorder);
-    Ok(Open { muxer, others, times: DecodeTimes::new(depth, plan.frame_ticks), header, bytes: 0 })
+    let writer = match &job.place {
+        Some(place) => {
+            // All of a set are moved alike, as their first times are the same.
+            let delay = (-first_time).max(0);
+            Writer::Tracks(Tracks::create(place, &streams, delay, i64::from(depth) * plan.frame_ticks)?)
+        }
+        None => {
+            Writer::File(Box::new(Muxer::create(&settings, &streams).map_err(|e| output_error(job, &e))?))
+        }
+    };
+    Ok(Open { writer, others, times: DecodeTimes::new(depth, plan.frame_ticks), header, bytes: 0 })
 }
 
 enum Added {
@@ -339,6 +362,9 @@ fn add(job: &SinkJob, open: &mut Open, finished: &Finished) -> Result<Added> {
     open.times.extend(&times);
     if let Some(first) = times.first() {
         job.trace.output_segment(job.track, id, base.seconds(*first));
+    }
+    if let Some(frames) = job.plan.media_frames {
+        open.writer.cuts(times.iter().step_by(frames.max(1) as usize).copied());
     }
     let next_start = match job.plan.timing {
         crate::index::Timing::Presentation => finished.segment.end.map(|end| end - job.plan.shift),
@@ -402,7 +428,8 @@ fn check(job: &SinkJob, target: &Target, done: &[Finished]) -> Result<(f64, Vec<
     let base = checker.time_base();
     let lost = if no_times { Vec::new() } else { checker.lost(&job.plan.video.params.side_data) };
     let checked = checker.finish()?;
-    Ok((base.seconds(checked.offset), lost))
+    let start = job.place.as_ref().map_or(0, Place::start);
+    Ok((base.seconds(checked.offset) - start as f64, lost))
 }
 
 fn segment_error(error: &SegmentFileError) -> Error {

@@ -2,6 +2,8 @@
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::options::{InputTarget, OutputTarget, Overwrite, file_url};
+use crate::package::track::Place;
+use crate::package::{SetTarget, folder};
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 
@@ -10,13 +12,20 @@ use std::path::{Path, PathBuf};
 pub(crate) enum Target {
     /// A temporary name beside the final one.
     File { part: PathBuf, path: PathBuf },
+    /// A track of a set, in a folder with a temporary name: whoever made that gives it its own.
+    Track(PathBuf),
     /// Straight to a device, a named pipe or standard output: nothing to rename or to read again.
     Stream(String),
 }
 
 impl Target {
-    pub(crate) fn new(output: &OutputTarget) -> Result<Self> {
-        let OutputTarget::File(path) = output else { return Ok(Self::Stream("pipe:1".into())) };
+    /// `place`: where the tracks go, if it is a rendition.
+    pub(crate) fn new(output: &OutputTarget, place: Option<&Place>) -> Result<Self> {
+        let path = match (output, place) {
+            (_, Some(place)) => return Ok(Self::Track(place.video())),
+            (OutputTarget::File(path), None) => path,
+            _ => return Ok(Self::Stream("pipe:1".into())),
+        };
         if fs::metadata(path).is_ok_and(|m| !m.is_file()) {
             return Ok(Self::Stream(file_url(path)));
         }
@@ -28,13 +37,13 @@ impl Target {
     }
 
     pub(crate) fn is_file(&self) -> bool {
-        matches!(self, Self::File { .. })
+        matches!(self, Self::File { .. } | Self::Track(_))
     }
 
     /// For the muxer.
     pub(crate) fn url(&self) -> String {
         match self {
-            Self::File { part, .. } => file_url(part),
+            Self::File { part, .. } | Self::Track(part) => file_url(part),
             Self::Stream(url) => url.clone(),
         }
     }
@@ -42,14 +51,18 @@ impl Target {
     /// The file as it is now.
     pub(crate) fn path(&self) -> &Path {
         match self {
-            Self::File { part, .. } => part,
+            Self::File { part, .. } | Self::Track(part) => part,
             Self::Stream(_) => Path::new(""),
         }
     }
 
     /// Makes the written bytes last.
     pub(crate) fn sync(&self) -> Result<()> {
-        let Self::File { part, path } = self else { return Ok(()) };
+        let (part, path) = match self {
+            Self::File { part, path } => (part, path),
+            Self::Track(path) => (path, path),
+            Self::Stream(_) => return Ok(()),
+        };
         File::open(part)
             .and_then(|f| f.sync_all())
             .map_err(|e| failed(path, "can't write it to the disk", &e))
@@ -84,9 +97,20 @@ fn failed(path: &Path, doing: &str, error: &std::io::Error) -> Error {
 }
 
 /// Refuses outputs that are the same file, more than one on standard output, and each that [`check_target`] refuses.
-pub fn check_targets(outputs: &[OutputTarget], input: &InputTarget, overwrite: Overwrite) -> Result<()> {
+pub fn check_targets(
+    outputs: &[OutputTarget],
+    sets: &[SetTarget],
+    input: &InputTarget,
+    overwrite: Overwrite,
+) -> Result<()> {
+    let manifests = sets.iter().flat_map(|set| &set.manifests).map(|path| OutputTarget::File(path.clone()));
+    let outputs: Vec<OutputTarget> = outputs.iter().cloned().chain(manifests).collect();
+    for set in sets {
+        folder::check(set, input, overwrite)?;
+    }
     let place = |output: &OutputTarget| match output {
         OutputTarget::Stdout => PathBuf::from("-"),
+        OutputTarget::Rendition { folder, name } => folder.join(name),
         OutputTarget::File(path) => {
             let folder = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
             match (fs::canonicalize(path), fs::canonicalize(folder), path.file_name()) {
@@ -97,7 +121,7 @@ pub fn check_targets(outputs: &[OutputTarget], input: &InputTarget, overwrite: O
         }
     };
     let mut places: Vec<PathBuf> = Vec::new();
-    for output in outputs {
+    for output in &outputs {
         let place = place(output);
         // What is written to the null device is gone, however many write.
         if places.contains(&place) && place != Path::new("/dev/null") {

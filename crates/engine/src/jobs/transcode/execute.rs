@@ -7,8 +7,12 @@ use super::{Control, Prepared};
 use crate::error::{Error, ErrorKind, Result};
 use crate::jobs::probe;
 use crate::journal::Journal;
-use crate::options::{Feed, InputTarget, TranscodeJob, file_url};
+use crate::options::{Feed, InputTarget, OutputTarget, TranscodeJob, file_url};
 use crate::others::OtherSource;
+use crate::package::Track;
+use crate::package::assemble::assemble;
+use crate::package::folder::{Staging, staging_of};
+use crate::package::track::Place;
 use crate::pipeline::{Context, Coordinator, Gate, Message, RunReport, start_workers, work_channel};
 use crate::progress::{Event, Progress};
 use crate::rate::Controller;
@@ -78,6 +82,7 @@ fn conduct(
     folder: &Path,
 ) -> Result<(RunReport, Vec<Verdict>)> {
     let progress = context.progress.clone();
+    let staged = job.sets.iter().map(Staging::create).collect::<Result<Vec<_>>>()?;
     let (work, work_receiver) = work_channel();
     let (messages, inbox) = unbounded();
     let (to_sinks, from_workers): (Vec<_>, Vec<_>) = job.outputs.iter().map(|_| unbounded()).unzip();
@@ -140,13 +145,32 @@ fn conduct(
             }
         }
     }
+    for (set, staging) in job.sets.iter().zip(&staged) {
+        let mut tracks = Vec::new();
+        for (target, sink) in job.outputs.iter().zip(&mut report.sinks) {
+            let ours = matches!(target, OutputTarget::Rendition { folder, .. } if *folder == set.folder);
+            if let Some(held) = sink.held.take_if(|_| ours) {
+                sink.bytes = held.tracks.iter().map(Track::bytes).sum();
+                tracks.extend(held.tracks);
+            }
+        }
+        assemble(staging, &job.content.packaging.unwrap_or_default(), tracks)?;
+    }
     // Only now that all are complete does any of them get its name.
     for sink in &mut report.sinks {
         if let Some(held) = sink.held.take() {
             sink.bytes = held.commit()?;
         }
     }
+    staged.into_iter().try_for_each(Staging::commit)?;
     Ok((report, verdicts))
+}
+
+/// Where the tracks of an output go, if it is a rendition of a set.
+fn place(job: &TranscodeJob, number: usize) -> Option<Place> {
+    let OutputTarget::Rendition { folder, name } = &job.outputs[number] else { return None };
+    let container = job.content.packaging.unwrap_or_default().container;
+    Some(Place { folder: staging_of(folder), name: name.clone(), container })
 }
 
 #[allow(clippy::too_many_arguments, reason = "all ends of one thread")]
@@ -163,6 +187,7 @@ fn start_sink(
     let sink_job = SinkJob {
         plan: context.plan.clone(),
         output: job.outputs[number].clone(),
+        place: place(job, number),
         format: prepared.formats[number].clone(),
         streams: prepared.described.streams.clone(),
         mapped: prepared.mapped[number].clone(),

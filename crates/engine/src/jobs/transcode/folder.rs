@@ -21,15 +21,23 @@ pub(super) fn is_device(path: &Path) -> bool {
     std::fs::metadata(path).is_ok_and(|m| !m.is_file())
 }
 
+/// An output that stays, and can be read again.
+pub(super) fn is_file(output: &OutputTarget) -> bool {
+    match output {
+        OutputTarget::File(path) => !is_device(path),
+        OutputTarget::Rendition { .. } => true,
+        OutputTarget::Stdout => false,
+    }
+}
+
 /// Where finished segments wait: beside the first output that is a file.
 pub fn job_folder(job: &TranscodeJob) -> PathBuf {
     // A name that `remove_abandoned` passes over.
     let kept = if job.run.keep_temp { "-kept" } else { "" };
     let unnamed = |start: &str| (std::env::temp_dir(), format!("{start}{}{kept}", std::process::id()));
-    let named = |o: &&OutputTarget| matches!(o, OutputTarget::File(path) if !is_device(path));
-    let (folder, name) = match job.outputs.iter().find(named).or(job.outputs.first()) {
+    let (folder, name) = match job.outputs.iter().find(|o| is_file(o)).or(job.outputs.first()) {
         Some(OutputTarget::File(path)) if is_device(path) => unnamed(DEVICE),
-        Some(OutputTarget::File(path)) => {
+        Some(OutputTarget::File(path) | OutputTarget::Rendition { folder: path, .. }) => {
             let name = path.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
             let folder = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
             (folder.to_owned(), name)

@@ -15,7 +15,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::index::Summary;
 use crate::jobs::probe::Described;
 use crate::metrics::Times;
-use crate::options::{Feed, InputTarget, OutputTarget, TranscodeJob};
+use crate::options::{Feed, InputTarget, TranscodeJob};
 use crate::pipeline::{Events, RunReport};
 use crate::plan::Plan;
 use crate::plan::layout::Segment;
@@ -26,7 +26,7 @@ use crate::report::collect::Collector;
 use crate::trace::Trace;
 use crate::verify::Verdict;
 use execute::execute;
-use folder::{check_space, finish_journal, is_device, open_journal, remove_abandoned};
+use folder::{check_space, finish_journal, is_file, open_journal, remove_abandoned};
 use frameloom_media::OutputFormat;
 use prepare::OpenPipe;
 use std::sync::Arc;
@@ -51,6 +51,8 @@ pub struct Control {
 /// What a finished job came to.
 #[derive(Debug)]
 pub struct Report {
+    /// The job as it was done: without the rungs of a ladder that the source is too small for.
+    pub job: TranscodeJob,
     /// Segments and retries.
     pub run: RunReport,
     /// Seconds of wall time, planning and checking included.
@@ -65,6 +67,8 @@ pub struct Report {
 
 /// What will be done, before it is done.
 pub struct Prepared {
+    /// The job as it will be done: without the rungs of a ladder that the source is too small for.
+    pub job: TranscodeJob,
     /// The plan.
     pub plan: Plan,
     /// Its hash.
@@ -106,6 +110,7 @@ pub fn run(job: &TranscodeJob, control: &Control) -> Result<Report> {
 fn carry_out(job: &TranscodeJob, control: &Control, collector: Option<&Arc<Collector>>) -> Result<Report> {
     let begun = Instant::now();
     let prepared = prepare(job, control)?;
+    let job = &prepared.job.clone();
     for warning in &prepared.warnings {
         (control.events)(Event::Warning(warning.clone()));
     }
@@ -141,7 +146,6 @@ fn carry_out(job: &TranscodeJob, control: &Control, collector: Option<&Arc<Colle
         }
         Err((context, error)) => {
             // The folder of an output that is a device bears this process's number.
-            let is_file = |o: &OutputTarget| matches!(o, OutputTarget::File(path) if !is_device(path));
             let resumable = job.outputs.iter().all(is_file) && matches!(job.input, InputTarget::File(_));
             let done = context.progress.segments_done.load(Ordering::Relaxed);
             if !resumable || done == 0 {
@@ -161,5 +165,5 @@ fn carry_out(job: &TranscodeJob, control: &Control, collector: Option<&Arc<Colle
         (control.events)(Event::Warning(e.to_string()));
     }
     let (seconds, times) = (begun.elapsed().as_secs_f64(), context.metrics.times());
-    Ok(Report { run: report, seconds, index_seconds, verdicts, times })
+    Ok(Report { job: job.clone(), run: report, seconds, index_seconds, verdicts, times })
 }

@@ -1,7 +1,7 @@
 //! Looks at the input and settles what is to be done.
 
 use super::choose::choose_run;
-use super::folder::is_device;
+use super::folder::is_file;
 use super::notes::note_index;
 use super::{Control, Prepared};
 use crate::error::{Error, ErrorKind, Result};
@@ -9,13 +9,16 @@ use crate::feed::reader::Replay;
 use crate::index::raw::RawPictures;
 use crate::index::{Indexer, Summary, Timing, VideoPacket, choose_video};
 use crate::jobs::probe::{self, Described};
-use crate::options::{ContentOptions, Feed, InputTarget, OutputOptions, OutputTarget, TranscodeJob};
+use crate::options::{
+    AudioOptions, ContentOptions, Feed, InputTarget, OutputOptions, OutputTarget, TranscodeJob, ladder,
+};
+use crate::package::{Container, codecs};
 use crate::plan::layout::{LayoutBuilder, Segment};
-use crate::plan::streams::map_streams;
+use crate::plan::streams::{Action, MappedStream, map_streams};
 use crate::plan::{InputIdentity, Plan, Planned, Planner, RATE_BYTES, RATE_WINDOW};
 use crate::queue::Limits;
 use crate::sink::check_targets;
-use frameloom_media::{Input, OutputFormat};
+use frameloom_media::{Input, OutputFormat, StreamKind};
 use std::collections::VecDeque;
 use std::time::Instant;
 
@@ -33,13 +36,15 @@ pub fn prepare(job: &TranscodeJob, control: &Control) -> Result<Prepared> {
     if job.outputs.is_empty() || job.outputs.len() != job.content.outputs.len() {
         return Err(Error::new(ErrorKind::Internal, "a job needs outputs, and options for each"));
     }
-    check_targets(&job.outputs, &job.input, job.run.overwrite)?;
-    let mut formats = Vec::new();
+    check_targets(&job.outputs, &job.sets, &job.input, job.run.overwrite)?;
+    output_formats(job)?;
     for (target, output) in job.outputs.iter().zip(&job.content.outputs) {
-        formats.push(output_format(target, output)?);
-        crate::plan::encoder::find(&output.video.encoder)?;
+        let info = crate::plan::encoder::find(&output.video.encoder)?;
+        if let OutputTarget::Rendition { .. } = target {
+            let container = job.content.packaging.unwrap_or_default().container;
+            codecs::check(&info.codec, container, true).map_err(|e| e.in_file(target.name()))?;
+        }
     }
-    let is_file = |o: &OutputTarget| matches!(o, OutputTarget::File(path) if !is_device(path));
     if job.run.verify && (!job.outputs.iter().all(is_file) || job.input == InputTarget::Stdin) {
         return Err(Error::usage("--verify reads input and output again: both must be files"));
     }
@@ -58,14 +63,28 @@ pub fn prepare(job: &TranscodeJob, control: &Control) -> Result<Prepared> {
         let packets = std::iter::from_fn(|| first.read().ok().flatten());
         add_frame_metadata(&mut described.streams[video], packets.take(FIRST_FRAME_WINDOW));
     }
+    let picture = &described.streams[video].params;
+    let (job, notes) = ladder::fit(job, picture.width.max(0) as u32, picture.height.max(0) as u32);
+    let job = &job;
+    let formats = output_formats(job)?;
     let mut prepared = match job.input {
         InputTarget::File(_) => prepare_file(job, control, input, described, video, formats)?,
         InputTarget::Stdin => prepare_pipe(job, input, described, video, formats)?,
     };
+    prepared.warnings.splice(..0, notes);
     prepared.index_seconds = begun.elapsed().as_secs_f64();
     note_index(job, &mut prepared)?;
     choose_run(job, control, &mut prepared)?;
     Ok(prepared)
+}
+
+/// The containers of all outputs.
+fn output_formats(job: &TranscodeJob) -> Result<Vec<OutputFormat>> {
+    job.outputs
+        .iter()
+        .zip(&job.content.outputs)
+        .map(|(target, output)| output_format(target, output))
+        .collect()
 }
 
 /// The container of an output.
@@ -77,7 +96,7 @@ fn output_format(target: &OutputTarget, output: &OutputOptions) -> Result<Output
                 Error::usage("a format is needed for standard output").hint("--format matroska, for example")
             );
         }
-        OutputTarget::Stdout => String::new(),
+        OutputTarget::Stdout | OutputTarget::Rendition { .. } => String::new(),
     };
     OutputFormat::find(output.format.as_deref(), &path)
         .map_err(|e| Error::usage(e.operation.clone()).because(e.message))
@@ -222,6 +241,44 @@ fn prepare_pipe(
     finish_prepare(job, described, formats, plan, None, summary, Some(pipe))
 }
 
+/// A set has sound beside its pictures, and nothing else.
+fn keep_sound(
+    mapped: &mut Vec<MappedStream>,
+    described: &Described,
+    output: &OutputOptions,
+    container: Container,
+) -> Result<Vec<String>> {
+    let mut said = Vec::new();
+    let mut kept = Vec::new();
+    for item in mapped.drain(..) {
+        let stream = &described.streams[item.input];
+        let why = match (&item.action, stream.kind) {
+            (Action::Encode { encoder, .. }, _) => {
+                let info = frameloom_media::encoder_info(encoder);
+                let codec = info.map_or_else(|_| encoder.clone(), |info| info.codec);
+                codecs::check(&codec, container, false)?;
+                None
+            }
+            (_, StreamKind::Audio) => {
+                let checked = codecs::check(&stream.params.codec, container, false);
+                checked.err().map(|e| format!("{}; --audio aac, for example, encodes it anew", e.message))
+            }
+            _ => Some("a set has pictures and sound only".to_owned()),
+        };
+        let (kind, codec) = (stream.kind.name(), &stream.params.codec);
+        match why {
+            None => kept.push(item),
+            Some(why) => said.push(format!("stream {} ({kind}, {codec}) is left out: {why}", item.input)),
+        }
+    }
+    *mapped = kept;
+    // What is told of the first rendition is true of all.
+    if output.audio == AudioOptions::None {
+        said.clear();
+    }
+    Ok(said)
+}
+
 fn finish_prepare(
     job: &TranscodeJob,
     described: Described,
@@ -236,7 +293,12 @@ fn finish_prepare(
     let wanted = job.content.streams.as_deref();
     let outputs = job.content.outputs.iter().zip(&formats).zip(&plan.renditions);
     for (number, ((output, format), rendition)) in outputs.enumerate() {
-        let (streams, said) = map_streams(&described.streams, plan.video.index, wanted, output, format)?;
+        let (mut streams, mut said) =
+            map_streams(&described.streams, plan.video.index, wanted, output, format)?;
+        if matches!(job.outputs[number], OutputTarget::Rendition { .. }) {
+            let container = job.content.packaging.unwrap_or_default().container;
+            said.extend(keep_sound(&mut streams, &described, output, container)?);
+        }
         mapped.push(streams);
         for text in said.into_iter().chain(rendition.allocation.warnings.iter().cloned()) {
             match job.outputs.len() {
@@ -246,6 +308,7 @@ fn finish_prepare(
         }
     }
     Ok(Prepared {
+        job: job.clone(),
         hash: plan.hash()?,
         plan,
         segments,
