@@ -5,7 +5,7 @@
 use frameloom::index::{Indexer, Timing, nominal_rate};
 use frameloom::options::{ContentOptions, OutputOptions, VideoOptions};
 use frameloom::plan::{InputIdentity, Plan, Planner};
-use frameloom_media::{CodecParams, InputOptions, OutputFormat, Packet, Rational, StreamInfo, StreamKind};
+use frameloom_media::{CodecParams, OutputFormat, Packet, Rational, StreamInfo, StreamKind};
 use libfuzzer_sys::fuzz_target;
 
 const CODECS: [&str; 8] = ["h264", "hevc", "av1", "vp9", "mpeg2video", "mpeg4", "ffv1", "mjpeg"];
@@ -70,19 +70,15 @@ fuzz_target!(|data: &[u8]| {
     };
     let seconds = |b: &mut Bytes<'_>| (b.byte() & 3 == 0).then(|| (b.number() as f64 / 16.0).abs());
     let content = ContentOptions {
-        input_options: InputOptions::default(),
         outputs: vec![OutputOptions {
             video: VideoOptions { encoder: "ffv1".into(), ..VideoOptions::default() },
             ..OutputOptions::default()
         }],
         gop: Some(u32::from(bytes.byte()) + 1),
-        fixed_gop: false,
-        one_pass: false,
-        streams: None,
         start: seconds(&mut bytes),
         end: seconds(&mut bytes),
         segment_seconds: seconds(&mut bytes),
-        strict: false,
+        ..ContentOptions::default()
     };
     let Ok(format) = OutputFormat::find(Some("matroska"), "") else { return };
     let mut packets = Vec::new();

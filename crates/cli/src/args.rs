@@ -35,6 +35,8 @@ pub struct Global {
 pub enum Command {
     /// Transcode one file on all cores, into one or several.
     Transcode(Box<TranscodeArgs>),
+    /// Run many jobs from a file, on one pool of workers.
+    Run(RunArgs),
     /// Show what the index knows of a file.
     Probe(ProbeArgs),
     /// Show what this machine offers.
@@ -217,6 +219,27 @@ pub struct RawArgs {
     /// Its pixel format, by FFmpeg's name: yuv420p, yuv422p10le, gray16le ...
     #[arg(long, value_name = "FORMAT", help_heading = "Headerless input")]
     pub raw_format: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub struct RunArgs {
+    /// The job file (docs/jobs.md), or a par file of Intel's sample_multi_transcode (.par, docs/from-smt.md).
+    pub file: PathBuf,
+    /// Where a par file runs, instead of on the devices that it names: cpu.
+    #[arg(long, value_name = "DEVICES", value_parser = ["cpu"])]
+    pub devices: Option<String>,
+    /// The first failure stops everything; otherwise it ends its job only.
+    #[arg(long)]
+    pub fail_fast: bool,
+    /// Go on with what an earlier run left; jobs whose outputs are there are done.
+    #[arg(long)]
+    pub resume: bool,
+    /// Replace outputs that exist.
+    #[arg(short = 'y', long = "yes", conflicts_with = "resume")]
+    pub yes: bool,
+    /// Show the jobs and do nothing.
+    #[arg(long)]
+    pub dry_run: bool,
 }
 
 #[derive(Debug, Args)]

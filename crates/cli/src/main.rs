@@ -2,6 +2,7 @@
 
 mod args;
 mod commands;
+mod jobs_file;
 mod outputs;
 mod printer;
 mod raw;
@@ -32,6 +33,7 @@ fn main() -> ExitCode {
     frameloom_media::log::install();
     let run = AssertUnwindSafe(|| match cli.command {
         Command::Transcode(args) => commands::transcode::run(&args, &printer),
+        Command::Run(args) => commands::run::run(&args, &printer),
         Command::Probe(args) => commands::probe::run(&args, &printer),
         Command::Devices(args) => commands::devices::run(&args, &printer),
         Command::Worker => commands::worker::run(),

@@ -26,6 +26,7 @@ pub mod others;
 pub mod package;
 pub mod pipeline;
 pub mod plan;
+pub mod pool;
 pub mod process;
 pub mod progress;
 pub mod queue;

@@ -6,9 +6,11 @@ pub mod spec;
 use crate::package::{Packaging, SetTarget};
 use crate::plan::size::Size;
 use crate::plan::tuning::Tuning;
+use crate::pool::Pool;
 use frameloom_media::InputOptions;
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// Where the input comes from.
@@ -172,7 +174,7 @@ pub struct OutputOptions {
 }
 
 /// What decides the bytes of the outputs (beside the input and the libraries).
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct ContentOptions {
     /// How the input is opened.
     pub input_options: InputOptions,
@@ -226,6 +228,8 @@ pub struct RunOptions {
     pub report: Option<PathBuf>,
     /// What happens when the output exists.
     pub overwrite: Overwrite,
+    /// Threads and memory that several jobs share.
+    pub pool: Option<Arc<Pool>>,
 }
 
 impl Default for RunOptions {
@@ -243,6 +247,7 @@ impl Default for RunOptions {
             trace: None,
             report: None,
             overwrite: Overwrite::No,
+            pool: None,
         }
     }
 }

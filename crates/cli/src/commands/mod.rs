@@ -4,5 +4,6 @@ pub mod completions;
 pub mod devices;
 pub mod man;
 pub mod probe;
+pub mod run;
 pub mod transcode;
 pub mod worker;

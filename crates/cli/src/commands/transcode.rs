@@ -54,7 +54,7 @@ pub fn run(args: &TranscodeArgs, printer: &Printer) -> Result<()> {
 }
 
 /// Worker processes run this very program.
-fn worker_command() -> Option<Vec<String>> {
+pub fn worker_command() -> Option<Vec<String>> {
     let program = std::env::current_exe().ok()?;
     Some(vec![program.to_str()?.to_owned(), "worker".to_owned()])
 }
@@ -64,7 +64,8 @@ pub fn input_target(path: &Path) -> InputTarget {
     if path == Path::new("-") { InputTarget::Stdin } else { InputTarget::File(path.to_owned()) }
 }
 
-fn job(args: &TranscodeArgs) -> Result<TranscodeJob> {
+/// What the engine is asked for.
+pub fn job(args: &TranscodeArgs) -> Result<TranscodeJob> {
     let common = OutputOptions {
         format: args.format.clone(),
         video: VideoOptions {
@@ -127,6 +128,7 @@ fn job(args: &TranscodeArgs) -> Result<TranscodeJob> {
             trace: args.trace.clone(),
             report: args.report.clone(),
             overwrite: if args.yes { Overwrite::Yes } else { Overwrite::No },
+            pool: None,
         },
     })
 }

@@ -6,6 +6,7 @@ mod damaged;
 mod exact;
 mod failure;
 mod hls;
+mod jobs;
 mod looks;
 mod odd;
 mod outputs;

@@ -1,4 +1,6 @@
 //! What can be asked of the engine.
 
+pub mod batch;
+pub mod par;
 pub mod probe;
 pub mod transcode;

@@ -1,6 +1,7 @@
 //! Threads that do whatever work comes next.
 
 use super::{Context, Message, WAITING_FOR_WORKERS, Work};
+use crate::device::Load;
 use crate::error::{Error, ErrorKind, Result};
 use crate::isolate;
 use crate::progress::Stage;
@@ -28,7 +29,19 @@ pub fn start_workers(
                     if context.cancel.is_cancelled() {
                         return;
                     }
+                    let share = match &context.run.pool {
+                        Some(pool) => {
+                            let loads =
+                                context.plan.renditions.iter().map(|r| Load::of(&r.allocation.settings));
+                            let (threads, bytes) =
+                                loads.fold((0, 0), |(t, b), l| (t + l.threads as usize, b + l.bytes));
+                            let Some(share) = pool.take(threads, bytes, &context.cancel) else { return };
+                            Some(share)
+                        }
+                        None => None,
+                    };
                     let message = work_on(&context, worker, &tracks, item);
+                    drop(share);
                     if messages.send(message).is_err() {
                         return;
                     }

@@ -157,7 +157,10 @@ fn check_target(output: &OutputTarget, input: &InputTarget, overwrite: Overwrite
     if fs::metadata(path).is_ok_and(|m| !m.is_file()) {
         return Ok(());
     }
-    let probe = folder.join(format!(".frameloom-{}", std::process::id()));
+    // Several jobs of one process may look at the same folder at once.
+    let file = path.file_name().unwrap_or_default().to_string_lossy();
+    let probe =
+        folder.join(format!(".{}.probe-{}", file.chars().take(60).collect::<String>(), std::process::id()));
     File::create(&probe).and_then(|_| fs::remove_file(&probe)).map_err(|e| {
         Error::io(ErrorKind::Output, format!("can't write into the folder {}", folder.display()), &e)
             .in_file(name)

@@ -20,6 +20,7 @@ fn job(ladder: &Ladder) -> TranscodeJob {
             fixed_gop: false,
             segment_seconds: None,
             packaging: Some(ladder.packaging),
+            one_pass: false,
             strict: false,
             outputs: contents,
         },
