@@ -297,7 +297,7 @@ fn rungs_that_would_enlarge_are_left_out() {
     let mut command = frameloom(["transcode"]);
     command.arg(clip("plain")).arg("-o").arg(scratch.file("d.m3u8")).args(["--ladder", "default"]);
     let said = run(command).ok();
-    assert_eq!(said.warnings().len(), 1, "{}", said.stderr);
+    assert!(said.warnings().is_empty(), "{}", said.stderr);
     assert!(
         said.stderr.contains("192x108") && said.stderr.contains("2160p, 1440p, 1080p, 720p, 480p"),
         "{}",
