@@ -74,6 +74,14 @@ impl Printer {
         }
     }
 
+    pub fn note(&self, text: &str) {
+        if self.json {
+            self.object(&serde_json::json!({ "type": "note", "message": text }));
+        } else {
+            self.line(text);
+        }
+    }
+
     pub fn warning(&self, text: &str) {
         if self.json {
             self.object(&serde_json::json!({ "type": "warning", "message": text }));

@@ -85,6 +85,10 @@ impl View {
                 let printer = self.printer;
                 self.bars.suspend(|| printer.warning(text));
             }
+            Event::Note(text) => {
+                let printer = self.printer;
+                self.bars.suspend(|| printer.note(text));
+            }
             Event::Phase(name) => {
                 if self.printer.is_json() {
                     self.printer.object(&serde_json::json!({ "type": "phase", "phase": name }));

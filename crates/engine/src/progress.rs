@@ -174,6 +174,8 @@ pub enum Event {
     },
     /// What the user should know.
     Warning(String),
+    /// What was decided, and needs no doing.
+    Note(String),
     /// A later part of the job begins ("muxing", "verifying").
     Phase(&'static str),
 }

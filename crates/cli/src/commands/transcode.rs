@@ -134,6 +134,9 @@ pub fn job(args: &TranscodeArgs) -> Result<TranscodeJob> {
 }
 
 fn show_plan(prepared: &Prepared, printer: &Printer) {
+    for note in &prepared.notes {
+        printer.note(note);
+    }
     for warning in &prepared.warnings {
         printer.warning(warning);
     }

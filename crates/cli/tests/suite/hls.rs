@@ -74,7 +74,11 @@ fn starts(scratch: &Scratch, playlist: &Path) -> Vec<f64> {
 #[track_caller]
 fn check_set(scratch: &Scratch, source: &Path, name: &str, offset: f64) {
     let master = scratch.file(&format!("{name}.m3u8"));
-    assert_eq!(complaints("ffmpeg", &master, &[]), "", "{}", master.display());
+    // At an uneven rate the null output complains of its own times.
+    let said = complaints("ffmpeg", &master, &[]);
+    let said: Vec<&str> =
+        said.lines().filter(|l| !l.starts_with("[null") && !l.contains("Last message")).collect();
+    assert!(said.is_empty(), "{}: {said:?}", master.display());
     let wanted = pictures(source, None);
     let mut seams: Vec<Vec<f64>> = Vec::new();
     for rung in ["hi", "lo"] {
@@ -270,6 +274,11 @@ fn only_an_old_set_is_replaced() {
     again("-y").ok();
     assert_eq!(before, text(&scratch.file("s.m3u8")));
     assert!(!scratch.file("s/hi/00009.m4s").exists());
+    // A run that was killed between taking the old set away and putting the new one in its place.
+    std::fs::rename(scratch.file("s"), scratch.file(".s.old-999999999")).expect("the folder can be renamed");
+    std::fs::create_dir(scratch.file(".s.part-999999999")).expect("the folder can be written");
+    assert!(again("").expect_code(1).error().contains("exists already"));
+    assert_eq!(scratch.names(), ["ladder.toml", "s", "s.m3u8"]);
     // Somebody's own file.
     std::fs::write(scratch.file("s/hi/holiday.mp4"), "precious").expect("the folder can be written");
     let said = again("-y").expect_code(1);
@@ -297,7 +306,7 @@ fn rungs_that_would_enlarge_are_left_out() {
     let mut command = frameloom(["transcode"]);
     command.arg(clip("plain")).arg("-o").arg(scratch.file("d.m3u8")).args(["--ladder", "default"]);
     let said = run(command).ok();
-    assert_eq!(said.warnings().len(), 1, "{}", said.stderr);
+    assert!(said.warnings().is_empty(), "{}", said.stderr);
     assert!(
         said.stderr.contains("192x108") && said.stderr.contains("2160p, 1440p, 1080p, 720p, 480p"),
         "{}",

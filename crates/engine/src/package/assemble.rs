@@ -6,6 +6,7 @@ use crate::error::{Error, ErrorKind, Result};
 use std::fs::{self, File};
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 /// Bits per second of a track, measured.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -49,8 +50,13 @@ impl Rates {
 }
 
 /// Cuts the tracks' files, if files for each media segment are wanted, and writes playlists and manifests. Nothing of it
-/// has its name yet. Pictures come before sound.
-pub fn assemble(staging: &Staging, packaging: &Packaging, mut tracks: Vec<Track>) -> Result<()> {
+/// has its name yet. Pictures come before sound. `stop` ends it.
+pub fn assemble(
+    staging: &Staging,
+    packaging: &Packaging,
+    mut tracks: Vec<Track>,
+    stop: &AtomicBool,
+) -> Result<()> {
     tracks.sort_by_key(|t| matches!(t.kind, TrackKind::Audio { .. }));
     let mut tracks: Vec<(Track, Rates)> =
         tracks.into_iter().map(|t| (Rates::of(&t), t)).map(|(r, t)| (t, r)).collect();
@@ -58,7 +64,7 @@ pub fn assemble(staging: &Staging, packaging: &Packaging, mut tracks: Vec<Track>
     let any_hls = staging.manifests().any(|(_, path)| is(path, "m3u8"));
     for (track, _) in &mut tracks {
         match (packaging.ranges, packaging.container) {
-            (false, container) => split(track, container).map_err(|e| failed(&track.path, &e))?,
+            (false, container) => split(track, container, stop)?,
             (true, Container::Fmp4) => add_index(track)?,
             (true, Container::Ts) => {}
         }
@@ -80,9 +86,10 @@ pub fn assemble(staging: &Staging, packaging: &Packaging, mut tracks: Vec<Track>
 }
 
 /// One file for the header and one for each media segment.
-fn split(track: &Track, container: Container) -> io::Result<()> {
+fn split(track: &Track, container: Container, stop: &AtomicBool) -> Result<()> {
     let folder = track.path.parent().unwrap_or(Path::new("."));
-    let mut file = File::open(&track.path)?;
+    let failed = |e: io::Error| failed(&track.path, &e);
+    let mut file = File::open(&track.path).map_err(failed)?;
     let mut copy = |name: &str, at: u64, bytes: u64| -> io::Result<()> {
         file.seek(SeekFrom::Start(at))?;
         let mut out = File::create(folder.join(name))?;
@@ -92,13 +99,16 @@ fn split(track: &Track, container: Container) -> io::Result<()> {
         out.sync_all()
     };
     if container == Container::Fmp4 {
-        copy("init.mp4", 0, track.init)?;
+        copy("init.mp4", 0, track.init).map_err(failed)?;
     }
     for (i, segment) in track.segments.iter().enumerate() {
-        copy(&container.segment_name(i + 1), segment.at, segment.bytes)?;
+        if stop.load(Ordering::Relaxed) {
+            return Err(Error::interrupted());
+        }
+        copy(&container.segment_name(i + 1), segment.at, segment.bytes).map_err(failed)?;
     }
     drop(file);
-    fs::remove_file(&track.path)
+    fs::remove_file(&track.path).map_err(failed)
 }
 
 /// The same file with an index behind the header.

@@ -168,18 +168,21 @@ fn is_part(name: &str) -> bool {
 /// Removes temporary folders of processes that are gone.
 fn remove_leftovers(folder: &Path) {
     let name = file_name(folder);
-    let prefixes = [format!(".{name}.part-"), format!(".{name}.old-")];
+    let (part, old) = (format!(".{name}.part-"), format!(".{name}.old-"));
     for entry in fs::read_dir(parent(folder)).into_iter().flatten().flatten() {
         let found = entry.file_name().to_string_lossy().into_owned();
-        let pid = prefixes.iter().find_map(|p| found.strip_prefix(p)?.parse::<u32>().ok());
+        let pid = found.strip_prefix(&part).or(found.strip_prefix(&old)).and_then(|p| p.parse::<u32>().ok());
         // A link may lead anywhere.
         let is_folder = entry.file_type().is_ok_and(|kind| kind.is_dir());
         if let Some(pid) = pid.filter(|_| is_folder)
             && !Path::new(&format!("/proc/{pid}")).exists()
             && Path::new("/proc/self").exists()
         {
-            // It may be another user's.
-            let _ = fs::remove_dir_all(entry.path());
+            // An old set whose successor didn't get its name any more. Both may be another user's.
+            let _ = match found.starts_with(&old) && !folder.exists() {
+                true => fs::rename(entry.path(), folder),
+                false => fs::remove_dir_all(entry.path()),
+            };
         }
     }
 }

@@ -23,6 +23,7 @@ pub mod folder;
 mod fragment;
 mod hls;
 mod init;
+mod out;
 mod samples;
 pub mod track;
 

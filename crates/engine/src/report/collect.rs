@@ -178,7 +178,7 @@ impl Collector {
                 // Nothing is recorded from here on, and the stretches needn't grow until the end of it.
                 state.recorded = state.trace.recording();
             }
-            Event::Phase(_) => {}
+            Event::Note(_) | Event::Phase(_) => {}
         }
     }
 

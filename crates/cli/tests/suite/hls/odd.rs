@@ -17,6 +17,9 @@ fn uneven_and_odd_times_stay() {
         ("pyramid", "fmp4", 0.0),
         ("ts_offset", "fmp4", 0.0),
         ("open_hevc", "fmp4", 0.0),
+        ("gap", "fmp4", 0.0),
+        ("late_video", "fmp4", 0.0),
+        ("avi_mpeg4", "fmp4", 0.0),
     ] {
         let scratch = Scratch::new();
         let text = format!("container = \"{container}\"\n{LADDER}");
@@ -117,6 +120,14 @@ fn languages_are_a_choice() {
     for number in [1, 2] {
         assert_eq!(files(&scratch.file(&format!("s/audio-{number}/playlist.m3u8"))).len(), 4);
     }
+}
+
+#[test]
+fn what_is_turned_is_told_as_it_is_shown() {
+    let scratch = Scratch::new();
+    run(set(&scratch, &clip("rotated"), &["s.m3u8"], LADDER, "")).ok();
+    let master = text(&scratch.file("s.m3u8"));
+    assert!(master.contains("RESOLUTION=108x192") && master.contains("RESOLUTION=54x96"), "{master}");
 }
 
 #[test]

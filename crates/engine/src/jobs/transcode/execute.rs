@@ -145,6 +145,9 @@ fn conduct(
             }
         }
     }
+    if !staged.is_empty() {
+        (control.events)(Event::Phase("cutting media segments"));
+    }
     for (set, staging) in job.sets.iter().zip(&staged) {
         let mut tracks = Vec::new();
         for (target, sink) in job.outputs.iter().zip(&mut report.sinks) {
@@ -154,7 +157,7 @@ fn conduct(
                 tracks.extend(held.tracks);
             }
         }
-        assemble(staging, &job.content.packaging.unwrap_or_default(), tracks)?;
+        assemble(staging, &job.content.packaging.unwrap_or_default(), tracks, &context.stop)?;
     }
     // Only now that all are complete does any of them get its name.
     for sink in &mut report.sinks {

@@ -85,6 +85,8 @@ pub struct Prepared {
     pub workers: usize,
     /// How far the shared decoder may be ahead, in frames.
     pub async_limits: Limits,
+    /// What was decided that the user may want to hear of.
+    pub notes: Vec<String>,
     /// What the user should know.
     pub warnings: Vec<String>,
     /// Seconds of the index pass.
@@ -111,6 +113,9 @@ fn carry_out(job: &TranscodeJob, control: &Control, collector: Option<&Arc<Colle
     let begun = Instant::now();
     let prepared = prepare(job, control)?;
     let job = &prepared.job.clone();
+    for note in &prepared.notes {
+        (control.events)(Event::Note(note.clone()));
+    }
     for warning in &prepared.warnings {
         (control.events)(Event::Warning(warning.clone()));
     }

@@ -71,7 +71,7 @@ pub fn prepare(job: &TranscodeJob, control: &Control) -> Result<Prepared> {
         InputTarget::File(_) => prepare_file(job, control, input, described, video, formats)?,
         InputTarget::Stdin => prepare_pipe(job, input, described, video, formats)?,
     };
-    prepared.warnings.splice(..0, notes);
+    prepared.notes = notes;
     prepared.index_seconds = begun.elapsed().as_secs_f64();
     note_index(job, &mut prepared)?;
     choose_run(job, control, &mut prepared)?;
@@ -317,6 +317,7 @@ fn finish_prepare(
         feed: Feed::Auto,
         workers: 1,
         async_limits: Limits { items: 1, bytes: 0 },
+        notes: Vec::new(),
         warnings,
         index_seconds: 0.0,
         described,
