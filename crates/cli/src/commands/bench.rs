@@ -60,16 +60,22 @@ fn tell(args: &BenchArgs, printer: &Printer) {
 }
 
 fn control(printer: Printer) -> Result<Control> {
-    let (soft, hard, cancel) =
-        (Arc::new(AtomicBool::new(false)), Arc::new(AtomicBool::new(false)), Cancel::new());
-    signals::watch(soft.clone(), hard.clone(), cancel.clone(), || ())
+    // One for both: there is nothing that the first Ctrl-C could let finish.
+    let (stop, cancel) = (Arc::new(AtomicBool::new(false)), Cancel::new());
+    signals::watch(stop.clone(), stop.clone(), cancel.clone(), || ())
         .map_err(|e| Error::io(ErrorKind::Internal, "can't watch for signals", &e))?;
     let events = move |event: Event| {
         if let Event::Warning(text) = event {
             printer.warning(&text);
         }
     };
-    Ok(Control { cancel, stop: hard, soft_stop: soft, events: Arc::new(events), worker_command: None })
+    Ok(Control {
+        cancel,
+        stop: stop.clone(),
+        soft_stop: stop,
+        events: Arc::new(events),
+        worker_command: None,
+    })
 }
 
 /// The outputs that were asked for, or one; the container plays no part, but one is needed for the plan.

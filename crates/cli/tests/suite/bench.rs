@@ -139,6 +139,19 @@ fn inputs_without_video() {
 }
 
 #[test]
+fn a_session_that_fails_ends_it() {
+    for kind in ["error", "panic"] {
+        let temp = Scratch::new();
+        let mut command = bench("transcode", &clip("plain"), "--sessions 1,2 --seconds 60", &temp);
+        command.env("FRAMELOOM_FAULT", format!("encode:0:{kind}"));
+        let said = run(command).expect_code(1);
+        said.error();
+        assert!(!said.text().contains("saturated"), "{}", said.text());
+        assert_eq!(temp.names(), [""; 0]);
+    }
+}
+
+#[test]
 fn ctrl_c_ends_it_and_leaves_nothing() {
     let temp = Scratch::new();
     let mut running = Running::start(bench(

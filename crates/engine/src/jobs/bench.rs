@@ -5,6 +5,7 @@
 
 use crate::cancel::Cancel;
 use crate::decode::{Decode, RangeDecoder};
+use crate::device::{Device, Load};
 use crate::error::{Error, ErrorKind, Result};
 use crate::index::{Timing, choose_video};
 use crate::jobs::probe;
@@ -94,6 +95,7 @@ pub fn run(job: &BenchJob, control: &Control, each: &mut dyn FnMut(&Measured)) -
         Work::Decode(options) => decoding(&job.input, options, control)?,
         Work::Transcode(content) => transcoding(&job.input, content, control)?,
     };
+    warn_of_memory(job, &task, control);
     let mut all = Vec::new();
     for sessions in &job.sessions {
         let measured = measure(job, &task, *sessions, control)?;
@@ -158,6 +160,21 @@ fn transcoding(input: &InputTarget, content: &ContentOptions, control: &Control)
         round: 0,
         attempt: 0,
     })
+}
+
+/// A job chooses its workers by the free memory; here the user does.
+fn warn_of_memory(job: &BenchJob, task: &SegmentTask, control: &Control) {
+    let each: u64 = task.renditions.iter().map(|r| Load::of(&r.allocation.settings).bytes).sum();
+    let most = job.sessions.iter().copied().max().unwrap_or(0);
+    let (needed, free) = (each.saturating_mul(most as u64), Device::cpu().memory.available);
+    if needed > free {
+        let gib = |bytes: u64| bytes as f64 / f64::from(1 << 30);
+        (control.events)(Event::Warning(format!(
+            "{most} sessions take about {:.1} GiB of memory, and {:.1} GiB are free",
+            gib(needed),
+            gib(free)
+        )));
+    }
 }
 
 /// What ends the sessions, and how far each is.
