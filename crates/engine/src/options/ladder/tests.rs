@@ -19,6 +19,7 @@ fn job(ladder: &Ladder) -> TranscodeJob {
             gop: None,
             fixed_gop: false,
             segment_seconds: None,
+            one_pass: false,
             packaging: Some(ladder.packaging),
             strict: false,
             outputs: contents,
