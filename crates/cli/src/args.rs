@@ -3,6 +3,7 @@
 mod tuning;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use frameloom::options::{RateOptions, VideoOptions};
 use frameloom_media::Rational;
 use std::path::PathBuf;
 pub use tuning::TuningArgs;
@@ -41,6 +42,9 @@ pub enum Command {
     Probe(ProbeArgs),
     /// Show what this machine offers.
     Devices(DevicesArgs),
+    /// Measure how many decodes or transcodes run side by side.
+    #[command(subcommand)]
+    Bench(BenchCommand),
     /// Run one segment as a process (for --isolate).
     #[command(hide = true)]
     Worker,
@@ -88,53 +92,11 @@ pub struct TranscodeArgs {
     #[command(flatten)]
     pub raw: RawArgs,
 
-    /// Video encoder, by FFmpeg's name.
-    #[arg(short, long, value_name = "NAME", default_value = "libx264", help_heading = "Video")]
-    pub encoder: String,
-    /// Constant rate factor: quality, lower is better.
-    #[arg(long, value_name = "NUMBER", help_heading = "Video")]
-    pub crf: Option<f64>,
-    /// Constant quantiser, lower is better.
-    #[arg(long, value_name = "NUMBER", help_heading = "Video", conflicts_with = "crf")]
-    pub qp: Option<f64>,
-    /// Average bits per second of the video, shared out over the whole input: 5M, 800k.
-    #[arg(long, value_name = "RATE", value_parser = rate, help_heading = "Video", conflicts_with_all = ["crf", "qp"])]
-    pub bitrate: Option<i64>,
-    /// Bits per second that flow into a decoder's buffer: the joined stream keeps to it.
-    #[arg(long, value_name = "RATE", value_parser = rate, help_heading = "Video")]
-    pub maxrate: Option<i64>,
-    /// Bits that this buffer holds; otherwise two seconds of --maxrate.
-    #[arg(long, value_name = "BITS", value_parser = rate, help_heading = "Video")]
-    pub bufsize: Option<i64>,
-    /// The rate is --bitrate everywhere, within the buffer.
-    #[arg(long, requires = "bitrate", help_heading = "Video")]
-    pub cbr: bool,
+    #[command(flatten)]
+    pub video: VideoArgs,
     /// Whether bits are shared out over the whole input (files only), or each encoder keeps the rate in its segment.
     #[arg(long, value_name = "auto|off", default_value = "auto", value_parser = ["auto", "off"], help_heading = "Video")]
     pub two_pass: String,
-    /// The encoder's preset: speed against size.
-    #[arg(long, value_name = "PRESET", help_heading = "Video")]
-    pub preset: Option<String>,
-    /// The encoder's tuning.
-    #[arg(long, value_name = "TUNE", help_heading = "Video")]
-    pub tune: Option<String>,
-    /// Pixel format; otherwise the source's, where the encoder takes it.
-    #[arg(long, value_name = "FORMAT", help_heading = "Video")]
-    pub pix_fmt: Option<String>,
-    /// Size of the pictures: 1280x720, or -2x720 to keep the shape with an even width.
-    #[arg(long, value_name = "WxH", allow_hyphen_values = true, help_heading = "Video")]
-    pub size: Option<frameloom::plan::size::Size>,
-    /// Longest distance of key frames, in frames.
-    #[arg(long, value_name = "FRAMES", value_parser = clap::value_parser!(u32).range(1..), help_heading = "Video")]
-    pub gop: Option<u32>,
-    /// Key frames at exact multiples of --gop only, none at scene cuts.
-    #[arg(long, requires = "gop", help_heading = "Video")]
-    pub fixed_gop: bool,
-    /// A further option of the encoder; may be given several times.
-    #[arg(long, value_name = "KEY=VALUE", value_parser = key_value, help_heading = "Video")]
-    pub encoder_opt: Vec<(String, String)>,
-    #[command(flatten)]
-    pub tuning: TuningArgs,
 
     /// copy, none, or an encoder with an optional bit rate: "aac:128k".
     #[arg(long, value_name = "HOW", default_value = "copy", help_heading = "Other streams")]
@@ -207,6 +169,79 @@ pub struct TranscodeArgs {
     pub report: Option<PathBuf>,
 }
 
+/// How video is encoded: what `transcode` and `bench transcode` have in common.
+#[derive(Debug, Args)]
+pub struct VideoArgs {
+    /// Video encoder, by FFmpeg's name.
+    #[arg(short, long, value_name = "NAME", default_value = "libx264", help_heading = "Video")]
+    pub encoder: String,
+    /// Constant rate factor: quality, lower is better.
+    #[arg(long, value_name = "NUMBER", help_heading = "Video")]
+    pub crf: Option<f64>,
+    /// Constant quantiser, lower is better.
+    #[arg(long, value_name = "NUMBER", help_heading = "Video", conflicts_with = "crf")]
+    pub qp: Option<f64>,
+    /// Average bits per second of the video, shared out over the whole input: 5M, 800k.
+    #[arg(long, value_name = "RATE", value_parser = rate, help_heading = "Video", conflicts_with_all = ["crf", "qp"])]
+    pub bitrate: Option<i64>,
+    /// Bits per second that flow into a decoder's buffer: the joined stream keeps to it.
+    #[arg(long, value_name = "RATE", value_parser = rate, help_heading = "Video")]
+    pub maxrate: Option<i64>,
+    /// Bits that this buffer holds; otherwise two seconds of --maxrate.
+    #[arg(long, value_name = "BITS", value_parser = rate, help_heading = "Video")]
+    pub bufsize: Option<i64>,
+    /// The rate is --bitrate everywhere, within the buffer.
+    #[arg(long, requires = "bitrate", help_heading = "Video")]
+    pub cbr: bool,
+    /// The encoder's preset: speed against size.
+    #[arg(long, value_name = "PRESET", help_heading = "Video")]
+    pub preset: Option<String>,
+    /// The encoder's tuning.
+    #[arg(long, value_name = "TUNE", help_heading = "Video")]
+    pub tune: Option<String>,
+    /// Pixel format; otherwise the source's, where the encoder takes it.
+    #[arg(long, value_name = "FORMAT", help_heading = "Video")]
+    pub pix_fmt: Option<String>,
+    /// Size of the pictures: 1280x720, or -2x720 to keep the shape with an even width.
+    #[arg(long, value_name = "WxH", allow_hyphen_values = true, help_heading = "Video")]
+    pub size: Option<frameloom::plan::size::Size>,
+    /// Longest distance of key frames, in frames.
+    #[arg(long, value_name = "FRAMES", value_parser = clap::value_parser!(u32).range(1..), help_heading = "Video")]
+    pub gop: Option<u32>,
+    /// Key frames at exact multiples of --gop only, none at scene cuts.
+    #[arg(long, requires = "gop", help_heading = "Video")]
+    pub fixed_gop: bool,
+    /// A further option of the encoder; may be given several times.
+    #[arg(long, value_name = "KEY=VALUE", value_parser = key_value, help_heading = "Video")]
+    pub encoder_opt: Vec<(String, String)>,
+    #[command(flatten)]
+    pub tuning: TuningArgs,
+}
+
+impl VideoArgs {
+    /// As values of the request; `threads` are those inside an encoder.
+    pub fn options(&self, threads: Option<u32>) -> VideoOptions {
+        VideoOptions {
+            encoder: self.encoder.clone(),
+            crf: self.crf,
+            qp: self.qp,
+            rate: RateOptions {
+                bitrate: self.bitrate,
+                maxrate: self.maxrate,
+                bufsize: self.bufsize,
+                cbr: self.cbr,
+            },
+            preset: self.preset.clone(),
+            tune: self.tune.clone(),
+            pixel_format: self.pix_fmt.clone(),
+            size: self.size,
+            tuning: self.tuning.tuning(),
+            options: self.encoder_opt.clone(),
+            threads,
+        }
+    }
+}
+
 /// Headerless video (`.yuv`): what other files say themselves. All three or none.
 #[derive(Debug, Args)]
 pub struct RawArgs {
@@ -259,6 +294,47 @@ pub struct ProbeArgs {
 #[derive(Debug, Args)]
 pub struct DevicesArgs {}
 
+/// What is measured.
+#[derive(Debug, Subcommand)]
+pub enum BenchCommand {
+    /// Decode a file in several sessions at once.
+    Decode(BenchArgs),
+    /// Transcode a file's video in several sessions at once, each with one worker, into nothing.
+    Transcode(Box<BenchTranscodeArgs>),
+}
+
+#[derive(Debug, Args)]
+pub struct BenchArgs {
+    /// The input, a file; sessions begin it again when they come to its end.
+    pub input: PathBuf,
+    /// Numbers of sessions, each measured by itself.
+    #[arg(long, value_name = "K,K", value_delimiter = ',', default_value = "1,2,4,8", value_parser = sessions)]
+    pub sessions: Vec<usize>,
+    /// How long each number of sessions is measured, once all of them run.
+    #[arg(long, value_name = "SECONDS", default_value = "10", value_parser = positive)]
+    pub seconds: f64,
+    /// Container of the input, by FFmpeg's name, when it can't be guessed.
+    #[arg(long, value_name = "NAME")]
+    pub input_format: Option<String>,
+    #[command(flatten)]
+    pub raw: RawArgs,
+}
+
+#[derive(Debug, Args)]
+pub struct BenchTranscodeArgs {
+    #[command(flatten)]
+    pub common: BenchArgs,
+    /// An output with settings of its own, as for `transcode`; nothing is written under its name. Given several times,
+    /// every session encodes for all of them.
+    #[arg(short, long = "output", value_name = "NAME[,KEY=VALUE...]")]
+    pub outputs: Vec<std::ffi::OsString>,
+    #[command(flatten)]
+    pub video: VideoArgs,
+    /// Threads inside each encoder; the default depends on picture size and encoder.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=64), help_heading = "Video")]
+    pub threads_per_worker: Option<u32>,
+}
+
 #[derive(Debug, Args)]
 pub struct CompletionsArgs {
     /// The shell.
@@ -286,6 +362,14 @@ fn workers(text: &str) -> Result<Workers, String> {
             Ok(n) if n > 1024 => Err("at most 1024".into()),
             Ok(n) => Ok(Workers::Number(n)),
         },
+    }
+}
+
+fn sessions(text: &str) -> Result<usize, String> {
+    match text.parse() {
+        Ok(0) | Err(_) => Err("a number from 1 on".into()),
+        Ok(n) if n > 1024 => Err("at most 1024".into()),
+        Ok(n) => Ok(n),
     }
 }
 

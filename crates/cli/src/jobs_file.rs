@@ -250,9 +250,12 @@ mod tests {
         "#;
         let jobs = parse(text, Path::new(".")).unwrap();
         let args = &jobs[0].args;
-        assert_eq!((args.gop, args.fixed_gop, args.preset.as_deref()), (Some(48), true, Some("fast")));
+        assert_eq!(
+            (args.video.gop, args.video.fixed_gop, args.video.preset.as_deref()),
+            (Some(48), true, Some("fast"))
+        );
         assert_eq!(args.outputs, ["x\\,y.mp4,crf=20.5", "a\\,b-2.mp4,size=64x64"]);
-        assert_eq!(args.encoder_opt.len(), 2);
+        assert_eq!(args.video.encoder_opt.len(), 2);
         assert_eq!(args.input, Path::new("./a,b.mkv"));
     }
 

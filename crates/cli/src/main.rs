@@ -36,6 +36,7 @@ fn main() -> ExitCode {
         Command::Run(args) => commands::run::run(&args, &printer),
         Command::Probe(args) => commands::probe::run(&args, &printer),
         Command::Devices(args) => commands::devices::run(&args, &printer),
+        Command::Bench(args) => commands::bench::run(&args, &printer),
         Command::Worker => commands::worker::run(),
         Command::Completions(args) => commands::completions::run(&args),
         Command::Man(args) => commands::man::run(&args),

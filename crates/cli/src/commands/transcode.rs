@@ -9,8 +9,8 @@ use crate::view::View;
 use frameloom::cancel::Cancel;
 use frameloom::jobs::transcode::{Control, Prepared, Report, prepare, run as run_job};
 use frameloom::options::{
-    ContentOptions, Feed, InputTarget, OutputOptions, OutputTarget, Overwrite, RateOptions, RunOptions,
-    SubtitleOptions, TranscodeJob, VideoOptions,
+    ContentOptions, Feed, InputTarget, OutputOptions, OutputTarget, Overwrite, RunOptions, SubtitleOptions,
+    TranscodeJob,
 };
 use frameloom::verify::{SegmentQuality, Verdict};
 use frameloom::{Error, ErrorKind, Result};
@@ -68,24 +68,7 @@ pub fn input_target(path: &Path) -> InputTarget {
 pub fn job(args: &TranscodeArgs) -> Result<TranscodeJob> {
     let common = OutputOptions {
         format: args.format.clone(),
-        video: VideoOptions {
-            encoder: args.encoder.clone(),
-            crf: args.crf,
-            qp: args.qp,
-            rate: RateOptions {
-                bitrate: args.bitrate,
-                maxrate: args.maxrate,
-                bufsize: args.bufsize,
-                cbr: args.cbr,
-            },
-            preset: args.preset.clone(),
-            tune: args.tune.clone(),
-            pixel_format: args.pix_fmt.clone(),
-            size: args.size,
-            tuning: args.tuning.tuning(),
-            options: args.encoder_opt.clone(),
-            threads: args.threads_per_worker,
-        },
+        video: args.video.options(args.threads_per_worker),
         audio: args.audio.parse()?,
         subtitles: if args.subtitles == "none" { SubtitleOptions::None } else { SubtitleOptions::Copy },
     };
@@ -100,8 +83,8 @@ pub fn job(args: &TranscodeArgs) -> Result<TranscodeJob> {
             streams: args.streams.clone(),
             start: args.start,
             end: args.end,
-            gop: args.gop,
-            fixed_gop: args.fixed_gop,
+            gop: args.video.gop,
+            fixed_gop: args.video.fixed_gop,
             segment_seconds: args.segment,
             one_pass: args.two_pass == "off",
             packaging,

@@ -1,10 +1,12 @@
 //! The real program on real files. Clips are made with the system's `ffmpeg`; truth comes from its plain decode.
 
 mod bad_input;
+mod bench;
 mod clips;
 mod damaged;
 mod exact;
 mod failure;
+mod from_ffmpeg;
 mod hls;
 mod jobs;
 mod looks;

@@ -1,6 +1,7 @@
 //! What can be asked of the engine.
 
 pub mod batch;
+pub mod bench;
 pub mod par;
 pub mod probe;
 pub mod transcode;
