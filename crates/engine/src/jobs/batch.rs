@@ -101,8 +101,14 @@ fn one(
     let mut job = job.clone();
     job.run.pool = Some(pool.clone());
     let unfinished = job_folder(&job).exists();
-    let there = |o: &OutputTarget| matches!(o, OutputTarget::File(path) if path.exists());
-    if options.resume && !unfinished && job.outputs.iter().all(there) {
+    let there = |o: &OutputTarget| match o {
+        // What is in a set's folder has other names.
+        OutputTarget::File(path) if job.sets.iter().any(|set| path.starts_with(&set.folder)) => true,
+        OutputTarget::File(path) => path.exists(),
+        OutputTarget::Stdout => false,
+    };
+    let manifests = || job.sets.iter().flat_map(|set| &set.manifests).all(|m| m.exists());
+    if options.resume && !unfinished && job.outputs.iter().all(there) && manifests() {
         return Outcome::Already;
     }
     job.run.resume = options.resume && unfinished;
