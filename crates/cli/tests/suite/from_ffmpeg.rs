@@ -28,13 +28,29 @@ fn lines_with(program: &str) -> Vec<&'static str> {
 
 /// Whether a word of a line is a file that the line reads.
 fn is_input(word: &str) -> bool {
-    word.starts_with("in") && word.contains('.')
+    let (stem, _) = word.split_once('.').unwrap_or_default();
+    matches!(stem, "in" | "in1" | "in2")
+}
+
+/// The job file that the page shows.
+fn job_file() -> &'static str {
+    let (_, file) = PAGE.split_once("```toml\n").expect("a job file");
+    file.split_once("```").expect("its end").0
+}
+
+fn smaller(text: &str) -> String {
+    SMALLER.iter().fold(text.to_owned(), |text, (large, little)| text.replace(large, little))
 }
 
 #[track_caller]
 fn run_line(line: &str) {
     let scratch = Scratch::new();
-    for input in line.split_whitespace().filter(|w| is_input(w)) {
+    let mut inputs: Vec<&str> = line.split_whitespace().filter(|w| is_input(w)).collect();
+    if line.contains("jobs.toml") {
+        std::fs::write(scratch.file("jobs.toml"), smaller(job_file())).expect("the folder can be written");
+        inputs.extend(["in1.mp4", "in2.mp4"]);
+    }
+    for input in inputs {
         let path = scratch.file(input);
         match input.rsplit('.').next() {
             Some("mp4") => std::fs::copy(clip("plain"), path).map(|_| ()),
@@ -44,10 +60,7 @@ fn run_line(line: &str) {
         .expect("the folder can be written");
     }
     // Several lines in parallel are several lines.
-    let mut small = line.trim_end_matches('&').trim().to_owned();
-    for (large, little) in SMALLER {
-        small = small.replace(large, little);
-    }
+    let small = smaller(line.trim_end_matches('&').trim());
     let program = Path::new(env!("CARGO_BIN_EXE_frameloom"));
     let folders = program.parent().into_iter().map(Path::to_owned);
     let path = std::env::var_os("PATH").unwrap_or_default();
