@@ -269,8 +269,8 @@ pub struct RunArgs {
     /// Go on with what an earlier run left; jobs whose outputs are there are done.
     #[arg(long)]
     pub resume: bool,
-    /// Replace outputs that exist.
-    #[arg(short = 'y', long = "yes", conflicts_with = "resume")]
+    /// Replace outputs that exist; with --resume those of unfinished jobs only.
+    #[arg(short = 'y', long = "yes")]
     pub yes: bool,
     /// Show the jobs and do nothing.
     #[arg(long)]

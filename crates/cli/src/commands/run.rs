@@ -129,8 +129,11 @@ fn jobs(typed: &[Typed], args: &RunArgs) -> Result<Vec<TranscodeJob>> {
         if job.input == InputTarget::Stdin || job.outputs.contains(&OutputTarget::Stdout) {
             return Err(of(Error::usage("several jobs can't share standard input or output")));
         }
-        for output in &job.outputs {
-            let OutputTarget::File(path) = output else { continue };
+        let files = job.outputs.iter().filter_map(|o| match o {
+            OutputTarget::File(path) => Some(path),
+            OutputTarget::Stdout | OutputTarget::Rendition { .. } => None,
+        });
+        for path in files.chain(job.sets.iter().flat_map(|set| &set.manifests)) {
             if written.contains(path) {
                 return Err(of(
                     Error::usage("another job writes this file").in_file(path.display().to_string())

@@ -75,6 +75,19 @@ fn a_failure_ends_its_job_only() {
 }
 
 #[test]
+fn sets_are_done_when_their_manifests_are_there() {
+    let scratch = Scratch::new();
+    let text =
+        format!("[[job]]\ninput = {}\noutput = 'a.m3u8'\nladder = 'default'\n", quoted(&clip("plain")));
+    run(jobs(&scratch, &text, "")).ok();
+    assert!(scratch.file("a.m3u8").exists());
+    let said = run(jobs(&scratch, &text, "--resume")).ok();
+    assert!(said.stderr.contains("already done"), "{}", said.stderr);
+    let said = run(jobs(&scratch, &format!("{text}{text}"), "")).expect_code(2);
+    assert!(said.stderr.contains("another job"), "{}", said.stderr);
+}
+
+#[test]
 fn fail_fast_stops_the_rest() {
     let scratch = Scratch::new();
     let mut text = format!("[[job]]\ninput = {}\noutput = 'bad.mkv'\n", quoted(&clip("text")));
@@ -107,6 +120,22 @@ fn a_killed_run_goes_on() {
     run(transcode(clip("longer"), alone.file("b.mkv"), "--preset ultrafast --gop 10 --segment 0.4")).ok();
     assert_eq!(compare_bytes(&alone.file("b.mkv"), &scratch.file("b.mkv")), Ok(()));
     assert_eq!(scratch.names(), ["a.mkv", "b.mkv", "jobs.toml"]);
+}
+
+/// Killed between giving the output its name and removing the job folder: the output is whole.
+#[test]
+fn a_job_folder_beside_a_finished_output_is_removed() {
+    let scratch = Scratch::new();
+    let text = format!("[[job]]\ninput = {}\noutput = 'a.mkv'\nkeep-temp = true\n", quoted(&clip("plain")));
+    run(jobs(&scratch, &text, "")).ok();
+    assert!(scratch.file("a.mkv.frameloom").exists());
+    let said = run(jobs(&scratch, &text, "--resume")).ok();
+    assert!(said.stderr.contains("already done"), "{}", said.stderr);
+    assert_eq!(scratch.names(), ["a.mkv", "jobs.toml"]);
+    // With -y it may be an older one that the unfinished job was to replace.
+    run(jobs(&scratch, &text, "-y")).ok();
+    let said = run(jobs(&scratch, &text, "-y --resume")).ok();
+    assert!(!said.stderr.contains("already done"), "{}", said.stderr);
 }
 
 #[test]

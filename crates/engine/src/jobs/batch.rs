@@ -4,7 +4,8 @@ use super::transcode::{Control, Report, job_folder, run};
 use crate::cancel::Cancel;
 use crate::device::Device;
 use crate::error::{Error, ErrorKind, Result};
-use crate::options::{OutputTarget, TranscodeJob};
+use crate::journal::Journal;
+use crate::options::{OutputTarget, Overwrite, TranscodeJob};
 use crate::pool::Pool;
 use crate::progress::Event;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -102,13 +103,22 @@ fn one(
     job.run.pool = Some(pool.clone());
     let unfinished = job_folder(&job).exists();
     let there = |o: &OutputTarget| match o {
-        // What is in a set's folder has other names.
-        OutputTarget::File(path) if job.sets.iter().any(|set| path.starts_with(&set.folder)) => true,
         OutputTarget::File(path) => path.exists(),
         OutputTarget::Stdout => false,
+        // Of a set the manifests come last.
+        OutputTarget::Rendition { .. } => true,
     };
     let manifests = || job.sets.iter().flat_map(|set| &set.manifests).all(|m| m.exists());
-    if options.resume && !unfinished && job.outputs.iter().all(there) && manifests() {
+    // With an unfinished job beside them they may be older ones that it was to replace.
+    let replaces = unfinished && job.run.overwrite == Overwrite::Yes;
+    if options.resume && !replaces && job.outputs.iter().all(there) && manifests() {
+        // Killed between giving the outputs their names and removing what they were made of.
+        if unfinished
+            && let Err(e) =
+                Journal::create(job_folder(&job), "done", &serde_json::Value::Null).and_then(Journal::remove)
+        {
+            told(number, Told::Event(Event::Warning(e.to_string())));
+        }
         return Outcome::Already;
     }
     job.run.resume = options.resume && unfinished;
