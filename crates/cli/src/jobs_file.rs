@@ -13,14 +13,8 @@ const NOT_HERE: [&str; 10] =
 /// Options whose values are names of files: relative ones are meant from the job file's folder, as inputs and outputs are.
 const PATHS: [&str; 2] = ["temp", "ladder"];
 
-/// One job, as it would have been typed.
-pub struct Typed {
-    /// Its options.
-    pub args: Box<TranscodeArgs>,
-}
-
-/// Reads a job file.
-pub fn load(path: &Path) -> Result<Vec<Typed>> {
+/// Reads a job file: the jobs as they would have been typed.
+pub fn load(path: &Path) -> Result<Vec<TranscodeArgs>> {
     let file = path.display().to_string();
     let text = std::fs::read_to_string(path)
         .map_err(|e| Error::io(ErrorKind::Input, "can't read the job file", &e).in_file(&file))?;
@@ -29,7 +23,7 @@ pub fn load(path: &Path) -> Result<Vec<Typed>> {
 }
 
 /// The jobs of a job file that stands in `folder`.
-pub fn parse(text: &str, folder: &Path) -> Result<Vec<Typed>> {
+pub fn parse(text: &str, folder: &Path) -> Result<Vec<TranscodeArgs>> {
     let wrong = |e: toml::de::Error| {
         Error::usage("this is no job file").because(e.to_string().trim_end().replace('\n', " "))
     };
@@ -69,7 +63,7 @@ fn options() -> Vec<(String, bool)> {
         .collect()
 }
 
-fn jobs_of(mut job: Table, folder: &Path, options: &[(String, bool)]) -> Result<Vec<Typed>> {
+fn jobs_of(mut job: Table, folder: &Path, options: &[(String, bool)]) -> Result<Vec<TranscodeArgs>> {
     let inputs = inputs(job.remove("input"), folder)?;
     let outputs = match job.remove("output") {
         None => return Err(Error::usage("it has no `output`")),
@@ -118,7 +112,7 @@ fn jobs_of(mut job: Table, folder: &Path, options: &[(String, bool)]) -> Result<
     inputs.iter().map(|input| typed(input, &outputs, &common, folder)).collect()
 }
 
-fn typed(input: &Path, outputs: &[String], common: &[OsString], folder: &Path) -> Result<Typed> {
+fn typed(input: &Path, outputs: &[String], common: &[OsString], folder: &Path) -> Result<TranscodeArgs> {
     let part = |p: Option<&std::ffi::OsStr>| p.unwrap_or_default().to_string_lossy().replace(',', "\\,");
     let (stem, name) = (part(input.file_stem()), part(input.file_name()));
     let mut line: Vec<OsString> = vec!["frameloom".into(), "transcode".into()];
@@ -134,8 +128,11 @@ fn typed(input: &Path, outputs: &[String], common: &[OsString], folder: &Path) -
                 text.into()
             } else {
                 // A folder's own commas must not end the name.
-                let folder = folder.display().to_string().replace(',', "\\,");
-                format!("{folder}/{text}").into()
+                let Some(folder) = folder.to_str() else {
+                    return Err(Error::usage("the job file's folder has a name that is no text")
+                        .hint("name outputs from / on, or run it in that folder"));
+                };
+                format!("{}/{text}", folder.replace(',', "\\,")).into()
             },
         );
     }
@@ -147,7 +144,7 @@ fn typed(input: &Path, outputs: &[String], common: &[OsString], folder: &Path) -
         Error::usage(text.replace('\n', " "))
     })?;
     match cli.command {
-        Command::Transcode(args) => Ok(Typed { args }),
+        Command::Transcode(args) => Ok(*args),
         _ => Err(Error::new(ErrorKind::Internal, "a job that is none")),
     }
 }
@@ -249,7 +246,7 @@ mod tests {
             encoder-opt = ["aq-mode=2", "me=hex"]
         "#;
         let jobs = parse(text, Path::new(".")).unwrap();
-        let args = &jobs[0].args;
+        let args = &jobs[0];
         assert_eq!(
             (args.video.gop, args.video.fixed_gop, args.video.preset.as_deref()),
             (Some(48), true, Some("fast"))

@@ -1,8 +1,8 @@
 //! `frameloom run`: many jobs from a file.
 
 use super::transcode::{count, job, worker_command};
-use crate::args::RunArgs;
-use crate::jobs_file::{self, Typed};
+use crate::args::{RunArgs, TranscodeArgs};
+use crate::jobs_file;
 use crate::printer::Printer;
 use crate::signals;
 use frameloom::cancel::Cancel;
@@ -13,7 +13,7 @@ use frameloom::progress::Event;
 use frameloom::{Error, ErrorKind, Result};
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
 pub fn run(args: &RunArgs, printer: &Printer) -> Result<()> {
@@ -90,7 +90,7 @@ pub fn run(args: &RunArgs, printer: &Printer) -> Result<()> {
     }
     let all = names.len();
     match first {
-        _ if soft.load(std::sync::atomic::Ordering::Relaxed) && (failed > 0 || not_begun > 0) => {
+        _ if soft.load(Ordering::Relaxed) && (failed > 0 || not_begun > 0) => {
             Err(Error::interrupted().hint("--resume goes on with what is missing"))
         }
         Some(error) => {
@@ -120,12 +120,12 @@ fn par(args: &RunArgs, printer: &Printer) -> Result<TranscodeJob> {
 }
 
 /// What the engine is asked for; two jobs that write the same file are refused.
-fn jobs(typed: &[Typed], args: &RunArgs) -> Result<Vec<TranscodeJob>> {
+fn jobs(typed: &[TranscodeArgs], args: &RunArgs) -> Result<Vec<TranscodeJob>> {
     let mut jobs = Vec::new();
     let mut written: Vec<PathBuf> = Vec::new();
     for (number, typed) in typed.iter().enumerate() {
         let of = |e: Error| Error { message: format!("job {}: {}", number + 1, e.message), ..e };
-        let mut job = job(&typed.args).map_err(of)?;
+        let mut job = job(typed).map_err(of)?;
         if job.input == InputTarget::Stdin || job.outputs.contains(&OutputTarget::Stdout) {
             return Err(of(Error::usage("several jobs can't share standard input or output")));
         }

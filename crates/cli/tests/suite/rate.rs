@@ -193,6 +193,7 @@ fn what_contradicts_itself_is_refused() {
         ("--bitrate 1M --maxrate 500k", "--maxrate"),
         ("--bufsize 1M", "--bufsize"),
         ("--cbr", "--bitrate"),
+        ("--qp 20 --maxrate 1M", "--crf"),
         ("--bitrate 0", "bits"),
         ("--bitrate 1M --encoder ffv1", "ffv1"),
         ("--crf 20 --maxrate 1M --two-pass off", "--bitrate"),

@@ -10,7 +10,6 @@ use crate::pool::Pool;
 use crate::progress::Event;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Instant;
 
 /// How a batch runs.
 #[derive(Clone, Copy, Debug, Default)]
@@ -98,7 +97,6 @@ fn one(
     pool: &Arc<Pool>,
     told: &Arc<Listener>,
 ) -> Outcome {
-    let begun = Instant::now();
     let mut job = job.clone();
     job.run.pool = Some(pool.clone());
     let unfinished = job_folder(&job).exists();
@@ -141,7 +139,6 @@ fn one(
     };
     let result: Result<Report> = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| run(&job, &own)))
         .unwrap_or_else(|_| Err(Error::new(ErrorKind::Internal, "the job panicked")));
-    tracing::debug!(number, seconds = begun.elapsed().as_secs_f64(), "job ended");
     match result {
         Ok(report) => Outcome::Done(Box::new(report)),
         Err(error) => Outcome::Failed(error),

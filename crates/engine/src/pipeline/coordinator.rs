@@ -35,6 +35,8 @@ pub struct Coordinator {
     ready: VecDeque<Assignment>,
     /// Decides about bit rates, where segments are encoded in rounds.
     rate: Option<Controller>,
+    /// Frames that it has had encoded, pilots and repetitions included.
+    given_out: u64,
     /// Decided and not finished.
     open: BTreeMap<u32, Segment>,
     in_flight: usize,
@@ -75,6 +77,7 @@ impl Coordinator {
             complete,
             ready: VecDeque::new(),
             rate: None,
+            given_out: 0,
             open: BTreeMap::new(),
             in_flight: 0,
             order: Order::default(),
@@ -94,20 +97,7 @@ impl Coordinator {
         let mut taken = Vec::new();
         for segment in segments {
             let asked = self.plain(segment.clone(), 0);
-            let result = match self.context.resumed(&asked) {
-                Ok(Some(Ok(result))) => result,
-                Ok(Some(Err(e))) => {
-                    let text = format!("segment {} of the earlier run is not used: {e}", segment.id);
-                    (self.context.events)(Event::Warning(text));
-                    continue;
-                }
-                Ok(None) | Err(_) => continue,
-            };
-            let progress = &self.context.progress;
-            progress.frames_done.fetch_add(result.frames(), Ordering::Relaxed);
-            progress.frames_resumed.fetch_add(result.frames(), Ordering::Relaxed);
-            progress.segments_done.fetch_add(1, Ordering::Relaxed);
-            self.report.resumed += 1;
+            let Some(result) = self.of_earlier_run(&asked)? else { continue };
             taken.push(segment.id);
             self.hand_over(result)?;
         }
@@ -226,7 +216,8 @@ impl Coordinator {
                 Next::Encode(assignments) => {
                     self.count_round(&assignments);
                     for asked in assignments {
-                        match self.of_earlier_run(&asked)? {
+                        let earlier = if self.resume { self.of_earlier_run(&asked)? } else { None };
+                        match earlier {
                             Some(result) => rate.note(&result),
                             None => self.ready.push_back(asked),
                         }
@@ -240,10 +231,8 @@ impl Coordinator {
         }
     }
 
+    /// What an earlier run made of it, if that can be used.
     fn of_earlier_run(&mut self, asked: &Assignment) -> Result<Option<SegmentResult>> {
-        if !self.resume {
-            return Ok(None);
-        }
         match self.context.resumed(asked)? {
             Some(Ok(result)) => {
                 let progress = &self.context.progress;
@@ -266,8 +255,8 @@ impl Coordinator {
     fn count_round(&mut self, assignments: &[Assignment]) {
         let progress = &self.context.progress;
         let frames: u64 = assignments.iter().map(|a| u64::from(a.segment.frames)).sum();
-        self.report.given_out += frames;
-        let all = progress.frames_total.load(Ordering::Relaxed).max(self.report.given_out);
+        self.given_out += frames;
+        let all = progress.frames_total.load(Ordering::Relaxed).max(self.given_out);
         // Before the last of them is given out for the first time, nobody knows what will be repeated.
         progress.frames_total.store(all, Ordering::Relaxed);
     }

@@ -80,8 +80,6 @@ pub struct RunReport {
     pub resumed: u32,
     /// Tries beyond the first.
     pub retries: u32,
-    /// Frames that rate control has had encoded, repetitions and pilots included; 0 without.
-    pub given_out: u64,
     /// All results, without their times, in the order in which they came.
     pub results: Vec<SegmentResult>,
     /// What the sink of each output did.

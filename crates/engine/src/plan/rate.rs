@@ -6,7 +6,7 @@
 //! `--two-pass off` use the encoder's own rate control in each segment.
 
 use crate::error::{Error, ErrorKind, Result};
-use crate::options::RateOptions;
+use crate::options::{RateOptions, VideoOptions};
 use crate::plan::encoder::Allocation;
 use crate::task::{Adjustment, Cap};
 use frameloom_media::{EncoderInfo, VideoEncoder};
@@ -98,13 +98,14 @@ fn scale(encoder: &str) -> Option<Scale> {
     })
 }
 
+/// Whether the encoder takes `crf` for a limit unless its bit rate is 0.
+pub(super) fn quality_wants_no_rate(encoder: &str) -> bool {
+    matches!(encoder, "libvpx-vp9" | "libvpx" | "libaom-av1")
+}
+
 /// The goal behind a request; `None` when no rate is asked for. `own`: the encoder's own rate control must do.
-pub fn goal(
-    rate: &RateOptions,
-    quality: Option<f64>,
-    info: &EncoderInfo,
-    own: bool,
-) -> Result<Option<RateGoal>> {
+pub fn goal(video: &VideoOptions, info: &EncoderInfo, own: bool) -> Result<Option<RateGoal>> {
+    let (rate, quality) = (&video.rate, video.crf.or(video.qp));
     if *rate == RateOptions::default() {
         return Ok(None);
     }
@@ -134,6 +135,11 @@ pub fn goal(
     });
     let mut scale = scale(&info.name).filter(|_| !own && !rate.cbr);
     if let (Some(scale), Some(quality)) = (&mut scale, quality) {
+        if video.qp.is_some() && scale.key.as_deref() == Some("crf") {
+            return Err(
+                Error::usage("--qp is the same everywhere: it can't keep within --maxrate").hint("--crf can")
+            );
+        }
         scale.first = quality;
     }
     if scale.is_none() && rate.bitrate.is_none() {
@@ -206,9 +212,10 @@ impl Allocation {
             "libx265" => ("x265-params", format!("level-idc={}", level / 3)),
             _ => ("x264-params", format!("level={level}")),
         };
+        // The user's own word counts. (`log-level` is something else.)
+        let is_level = |p: &str| matches!(p.split('=').next(), Some("level" | "level-idc"));
         if let Some((_, value)) = self.settings.options.iter_mut().find(|(k, _)| k == key)
-            && !value.contains("level=")
-            && !value.contains("level-idc=")
+            && !value.split(':').any(is_level)
         {
             *value = format!("{value}:{param}");
         }
@@ -223,7 +230,7 @@ impl Allocation {
             Some(key) => {
                 self.settings.options.retain(|(k, _)| k != key);
                 self.settings.options.push((key.clone(), text));
-                if matches!(self.settings.encoder.as_str(), "libvpx-vp9" | "libaom-av1") {
+                if quality_wants_no_rate(&self.settings.encoder) {
                     self.settings.options.retain(|(k, _)| k != "b");
                     self.settings.options.push(("b".into(), "0".into()));
                 }
@@ -279,10 +286,39 @@ fn coded_level(codec: &str, headers: &[u8]) -> Option<u8> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::plan::encoder::find;
+    use crate::plan::encoder::{Keys, allocate, find};
+    use frameloom_media::{CodecParams, Rational};
 
-    fn ask(rate: RateOptions, quality: Option<f64>, encoder: &str) -> Result<Option<RateGoal>> {
-        goal(&rate, quality, &find(encoder).unwrap(), false)
+    fn ask(rate: RateOptions, crf: Option<f64>, encoder: &str) -> Result<Option<RateGoal>> {
+        let video = VideoOptions { rate, crf, ..VideoOptions::default() };
+        goal(&video, &find(encoder).unwrap(), false)
+    }
+
+    /// `log-level=error` among x265's settings once passed for a level.
+    #[test]
+    fn a_buffer_pins_the_level() {
+        let picture =
+            CodecParams { width: 320, height: 180, format: "yuv420p".into(), ..CodecParams::default() };
+        let keys = Keys { gop: 50, asked: true, fixed: false };
+        for (encoder, key, level) in
+            [("libx264", "x264-params", "level="), ("libx265", "x265-params", "level-idc=")]
+        {
+            let rate =
+                RateOptions { bitrate: Some(500_000), maxrate: Some(700_000), ..RateOptions::default() };
+            let mut video = VideoOptions { rate, ..VideoOptions::default() };
+            let params = |video: &VideoOptions| {
+                let info = find(encoder).unwrap();
+                let all = allocate(video, &info, &picture, Rational::new(25, 1), keys, false, true).unwrap();
+                all.settings.options.into_iter().find(|(k, _)| k == key).unwrap().1
+            };
+            let count = |text: &str| text.split(':').filter(|p| p.starts_with(level)).count();
+            assert_eq!(count(&params(&video)), 1, "{encoder}: {}", params(&video));
+            video.options = vec![(key.into(), format!("{level}41"))];
+            assert_eq!(count(&params(&video)), 1, "{encoder}: {}", params(&video));
+            video.options.clear();
+            video.rate.maxrate = None;
+            assert_eq!(count(&params(&video)), 0, "{encoder}");
+        }
     }
 
     #[test]

@@ -69,11 +69,6 @@ impl Bucket {
         }
         fullness
     }
-
-    /// How full it is now, from 0 to 1.
-    pub fn level(&self) -> f64 {
-        self.full / (self.buffer.bufsize as f64).max(1.0)
-    }
 }
 
 #[cfg(test)]
@@ -110,7 +105,7 @@ mod tests {
     fn a_full_buffer_takes_no_more() {
         let mut bucket = Bucket::new(BUFFER);
         bucket.segment(&frames(&[1.0; 100]));
-        assert!(bucket.level() <= 1.0);
+        assert!(bucket.full <= 1000.0);
         // What flows in between two segments counts.
         let first = bucket.segment(&[Coded { time: 20.0, bits: 1000.0 }]);
         assert_eq!((first.before, first.lowest), (1000.0, 0.0));

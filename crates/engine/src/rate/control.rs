@@ -240,11 +240,13 @@ impl Controller {
                 }
                 Stage::Settle => {
                     self.round += 1;
-                    self.remember(sizes)?;
-                    let again = self.settle(sizes)?;
+                    let fullness =
+                        self.outputs.iter().map(|o| self.fullness(o, sizes)).collect::<Result<Vec<_>>>()?;
+                    self.remember(&fullness);
+                    let again = self.settle(&fullness);
                     if again.is_empty() || self.round > ROUNDS {
                         self.take_best();
-                        self.judge(sizes)?;
+                        self.judge();
                         return Ok(Next::Done(self.chosen()));
                     }
                     again
@@ -257,10 +259,10 @@ impl Controller {
     }
 
     /// Puts down how good all that was made so far is: the last round need not be the best.
-    fn remember(&mut self, sizes: &mut Sizes<'_>) -> Result<()> {
-        for number in 0..self.outputs.len() {
+    fn remember(&mut self, fullness: &[Vec<Fullness>]) {
+        for (number, fullness) in fullness.iter().enumerate() {
             let output = &self.outputs[number];
-            let empty = self.fullness(output, sizes)?.iter().filter(|f| f.lowest < 0.0).count();
+            let empty = fullness.iter().filter(|f| f.lowest < 0.0).count();
             let total: f64 = output.tries.iter().filter_map(|t| t.last()).map(Try::bits).sum();
             let off = self.target(output).map_or(0.0, |target| (total / target - 1.0).abs());
             let better = output.best.as_ref().is_none_or(|best| (empty, off) < (best.empty, best.off));
@@ -269,7 +271,6 @@ impl Controller {
                 self.outputs[number].best = Some(Best { empty, off, tries });
             }
         }
-        Ok(())
     }
 
     /// Goes back to the best of all rounds.
@@ -382,10 +383,10 @@ impl Controller {
         Some(if (rest - even).abs() > UNEVEN { even } else { rest })
     }
 
-    fn settle(&mut self, sizes: &mut Sizes<'_>) -> Result<Vec<Assignment>> {
+    fn settle(&mut self, fullness: &[Vec<Fullness>]) -> Vec<Assignment> {
         let mut again: BTreeMap<usize, Vec<(usize, Option<Adjustment>)>> = BTreeMap::new();
-        for o in 0..self.outputs.len() {
-            let mut moves = self.keep_buffer(o, sizes)?;
+        for (o, fullness) in fullness.iter().enumerate() {
+            let mut moves = self.keep_buffer(o, fullness);
             // What the buffer takes away is made up for when it is known.
             if moves.is_empty() {
                 moves.extend(self.keep_rate(o));
@@ -400,7 +401,7 @@ impl Controller {
             outputs,
             attempt: 0,
         };
-        Ok(again.into_iter().map(assignment).collect())
+        again.into_iter().map(assignment).collect()
     }
 
     /// Segments whose quality must change for the sum to be right.
@@ -491,10 +492,9 @@ impl Controller {
     }
 
     /// Segments in which the buffer would run empty, and how they must be encoded instead.
-    fn keep_buffer(&mut self, number: usize, sizes: &mut Sizes<'_>) -> Result<BTreeMap<usize, Adjustment>> {
+    fn keep_buffer(&mut self, number: usize, fullness: &[Fullness]) -> BTreeMap<usize, Adjustment> {
         let output = &self.outputs[number];
-        let Some(scale) = output.scale().cloned() else { return Ok(BTreeMap::new()) };
-        let fullness = self.fullness(output, sizes)?;
+        let Some(scale) = output.scale().cloned() else { return BTreeMap::new() };
         let buffer = output.goal.as_ref().and_then(|g| g.buffer);
         let mut moves = BTreeMap::new();
         for (i, full) in fullness.iter().enumerate().filter(|(_, f)| f.lowest < 0.0) {
@@ -527,11 +527,11 @@ impl Controller {
         for i in moves.keys() {
             self.outputs[number].limited[*i] = true;
         }
-        Ok(moves)
+        moves
     }
 
     /// Says what could not be reached.
-    fn judge(&mut self, sizes: &mut Sizes<'_>) -> Result<()> {
+    fn judge(&mut self) {
         let several = self.outputs.len() > 1;
         for (number, output) in self.outputs.iter().enumerate() {
             let of = if several { format!("output {}: ", number + 1) } else { String::new() };
@@ -551,14 +551,13 @@ impl Controller {
                     }
                 ));
             }
-            let empty = self.fullness(output, sizes)?.iter().filter(|f| f.lowest < 0.0).count();
+            let empty = output.best.as_ref().map_or(0, |best| best.empty);
             if empty > 0 {
                 self.warnings.push(format!(
                     "{of}a decoder's buffer (--maxrate, --bufsize) runs empty in {empty} segments: the pictures need more"
                 ));
             }
         }
-        Ok(())
     }
 
     fn chosen(&self) -> Vec<SegmentResult> {
