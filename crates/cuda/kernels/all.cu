@@ -1,0 +1,2 @@
+// All kernels in one module: `./dev kernels` compiles this file to frameloom.ptx.
+#include "copy.cu"
