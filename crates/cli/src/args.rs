@@ -3,6 +3,7 @@
 mod tuning;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use frameloom::device::choice::DeviceChoice;
 use frameloom::options::{RateOptions, VideoOptions};
 use frameloom_media::Rational;
 use std::path::PathBuf;
@@ -64,6 +65,20 @@ pub enum FeedArg {
     Split,
     /// One decoder deals frames to all encoders.
     Shared,
+}
+
+/// Where video is decoded.
+#[derive(Clone, Copy, Debug, Default, ValueEnum)]
+pub enum DecodeArg {
+    /// On GPUs where they can.
+    #[default]
+    Auto,
+    /// On GPUs only.
+    Gpu,
+    /// On the processor only.
+    Cpu,
+    /// On both.
+    Both,
 }
 
 #[derive(Debug, Args)]
@@ -130,6 +145,16 @@ pub struct TranscodeArgs {
     /// Frames that the shared decoder may be ahead of the encoders.
     #[arg(long, value_name = "FRAMES", value_parser = clap::value_parser!(u32).range(1..), help_heading = "Parallel work")]
     pub async_depth: Option<u32>,
+    /// Devices that may be used: cpu, cuda (all GPUs), cuda:0, cuda:0,2-3. A GPU decodes; what it gives is the same to the bit.
+    #[arg(long, value_name = "DEVICES", value_parser = devices, help_heading = "Parallel work")]
+    pub devices: Option<DeviceChoice>,
+    /// Where video is decoded, when there are GPUs: auto (there, where they can), gpu, cpu, or both (there until their
+    /// engines are busy, and on the processor beside them).
+    #[arg(long, value_enum, default_value = "auto", help_heading = "Parallel work")]
+    pub decode: DecodeArg,
+    /// Decoders side by side on each GPU; otherwise as many as there are workers, and with --decode both 8.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=256), help_heading = "Parallel work")]
+    pub sessions_per_device: Option<u32>,
     /// Run workers as processes: a library that crashes or hangs costs a retry, not the job.
     #[arg(long, help_heading = "Parallel work")]
     pub isolate: bool,
@@ -310,6 +335,9 @@ pub struct BenchArgs {
     /// Numbers of sessions, each measured by itself.
     #[arg(long, value_name = "K,K", value_delimiter = ',', default_value = "1,2,4,8", value_parser = sessions)]
     pub sessions: Vec<usize>,
+    /// Where sessions decode: cpu, or GPUs in turn: cuda, cuda:0, cuda:0,2-3.
+    #[arg(long, value_name = "DEVICES", value_parser = devices)]
+    pub devices: Option<DeviceChoice>,
     /// How long each number of sessions is measured, once all of them run.
     #[arg(long, value_name = "SECONDS", default_value = "10", value_parser = positive)]
     pub seconds: f64,
@@ -378,6 +406,13 @@ fn key_value(text: &str) -> Result<(String, String), String> {
         Some((key, value)) if !key.is_empty() => Ok((key.into(), value.into())),
         _ => Err("expected KEY=VALUE".into()),
     }
+}
+
+fn devices(text: &str) -> Result<DeviceChoice, String> {
+    text.parse().map_err(|e: frameloom::Error| match e.hint {
+        Some(hint) => format!("{}; {hint}", e.message),
+        None => e.message,
+    })
 }
 
 fn rate(text: &str) -> Result<i64, String> {

@@ -1,10 +1,14 @@
 //! Where stages run, and how many tasks fit there.
 
+pub mod choice;
+pub mod gpus;
+pub mod listing;
+
 use frameloom_media::VideoEncoderSettings;
 use serde::Serialize;
 use std::num::NonZeroUsize;
 
-/// A place where stages run. GPUs will be further ones.
+/// The processor, as a place where stages run; GPUs are in [`gpus`].
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Device {
     /// Name, as in `--devices`: "cpu".

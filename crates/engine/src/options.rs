@@ -3,6 +3,7 @@
 pub mod ladder;
 pub mod spec;
 
+use crate::device::choice::{DecodeOn, DeviceChoice};
 use crate::package::{Packaging, SetTarget};
 use crate::plan::size::Size;
 use crate::plan::tuning::Tuning;
@@ -230,6 +231,12 @@ pub struct RunOptions {
     pub overwrite: Overwrite,
     /// Threads and memory that several jobs share.
     pub pool: Option<Arc<Pool>>,
+    /// GPUs that may be used.
+    pub devices: DeviceChoice,
+    /// Where video is decoded.
+    pub decode: DecodeOn,
+    /// Decoders side by side on each GPU; `None`: as many as there are workers.
+    pub sessions_per_device: Option<usize>,
 }
 
 impl Default for RunOptions {
@@ -248,6 +255,9 @@ impl Default for RunOptions {
             report: None,
             overwrite: Overwrite::No,
             pool: None,
+            devices: DeviceChoice::default(),
+            decode: DecodeOn::Auto,
+            sessions_per_device: None,
         }
     }
 }

@@ -2,6 +2,7 @@
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::plan::encoder::Allocation;
+use frameloom_cuda::Stream;
 use frameloom_media::{Converter, Frame, Picture};
 
 /// Turns a frame into another one.
@@ -17,6 +18,8 @@ pub struct Conform {
     promised: (u32, u32),
     converter: Option<Converter>,
     source: Option<Picture>,
+    /// For copies from a GPU.
+    stream: Option<Stream>,
     changes: Vec<(i64, String)>,
 }
 
@@ -31,7 +34,7 @@ impl Conform {
             full_range: allocation.full_range,
         };
         let promised = allocation.source_size;
-        Self { wanted, promised, converter: None, source: None, changes: Vec::new() }
+        Self { wanted, promised, converter: None, source: None, stream: None, changes: Vec::new() }
     }
 
     /// Times at which the source's pictures changed within the segment, or differ in size from what was planned.
@@ -58,6 +61,15 @@ impl Conform {
 
 impl Process for Conform {
     fn process(&mut self, mut frame: Frame) -> Result<Frame> {
+        if let Some(picture) = frame.gpu_picture() {
+            let gpu = picture.gpu().clone();
+            if self.stream.as_ref().is_none_or(|s| !s.gpu().is(&gpu)) {
+                self.stream = Some(Stream::new(&gpu).map_err(|e| Error::gpu(&e))?);
+            }
+            if let Some(stream) = &self.stream {
+                frame = frame.downloaded(stream).map_err(|e| Error::media(ErrorKind::Device, &e))?;
+            }
+        }
         frame.limit_samples().map_err(|e| Error::media(ErrorKind::Decode, &e))?;
         let picture = Picture::of(&frame);
         if self.source.as_ref() != Some(&picture) {

@@ -46,6 +46,9 @@ pub struct SegmentTask {
     pub renditions: Vec<RenditionTask>,
     /// Threads of the decoder; the pictures don't depend on it.
     pub decoder_threads: u32,
+    /// Number of the GPU that decodes; `None`: the processor does. The pictures don't depend on it.
+    #[serde(default)]
+    pub gpu: Option<u32>,
     /// Which time the segment is encoded; 0 unless rate control wants it again.
     pub round: u32,
     /// 0 for the first try.

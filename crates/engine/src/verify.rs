@@ -146,6 +146,7 @@ fn output_task(file: &Finished<'_>, segment: Segment, plan: &Plan) -> SegmentTas
         frame_ticks: plan.video.time_base.rescale(plan.frame_ticks, stream.time_base).max(1),
         renditions: Vec::new(),
         decoder_threads: 1,
+        gpu: None,
         round: 0,
         attempt: 0,
     }

@@ -1,12 +1,13 @@
 //! `frameloom transcode`.
 
-use crate::args::{FeedArg, TranscodeArgs, Workers};
+use crate::args::{DecodeArg, FeedArg, TranscodeArgs, Workers};
 use crate::outputs::{Outputs, outputs};
 use crate::printer::Printer;
 use crate::raw::input_options;
 use crate::signals;
 use crate::view::View;
 use frameloom::cancel::Cancel;
+use frameloom::device::choice::DecodeOn;
 use frameloom::jobs::transcode::{Control, Prepared, Report, prepare, run as run_job};
 use frameloom::options::{
     ContentOptions, Feed, InputTarget, OutputOptions, OutputTarget, Overwrite, RunOptions, SubtitleOptions,
@@ -112,6 +113,14 @@ pub fn job(args: &TranscodeArgs) -> Result<TranscodeJob> {
             report: args.report.clone(),
             overwrite: if args.yes { Overwrite::Yes } else { Overwrite::No },
             pool: None,
+            devices: args.devices.clone().unwrap_or_default(),
+            decode: match args.decode {
+                DecodeArg::Auto => DecodeOn::Auto,
+                DecodeArg::Gpu => DecodeOn::Gpu,
+                DecodeArg::Cpu => DecodeOn::Cpu,
+                DecodeArg::Both => DecodeOn::Both,
+            },
+            sessions_per_device: args.sessions_per_device.map(|n| n as usize),
         },
     })
 }

@@ -11,4 +11,4 @@ mod sys;
 
 pub use caps::{Chroma, Codec, DecoderCaps, all_decoder_caps, decoder_caps};
 pub(crate) use hardware::Decoders;
-pub use session::{Decoded, DecoderSettings, VideoDecoder};
+pub use session::{CodedColour, Decoded, DecoderSettings, VideoDecoder};

@@ -32,6 +32,19 @@ impl DecoderSettings {
     }
 }
 
+/// What the stream says of its colours, in the numbers of ISO/IEC 23091-4 (2: unspecified).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CodedColour {
+    /// Primaries.
+    pub primaries: u8,
+    /// Transfer characteristics.
+    pub transfer: u8,
+    /// Matrix.
+    pub matrix: u8,
+    /// Luma uses the full range of values.
+    pub full_range: bool,
+}
+
 /// A picture, in presentation order.
 #[derive(Clone, Debug)]
 pub struct Decoded {
@@ -45,6 +58,8 @@ pub struct Decoded {
     pub top_field_first: bool,
     /// The hardware met damage in it.
     pub damaged: bool,
+    /// What the stream says of its colours.
+    pub colour: CodedColour,
 }
 
 /// Decodes one stream on one GPU. It belongs to one thread at a time.
@@ -68,6 +83,7 @@ impl VideoDecoder {
             codec,
             ahead: settings.ahead,
             hardware: None,
+            colour: CodedColour { primaries: 2, transfer: 2, matrix: 2, full_range: false },
             shown: VecDeque::new(),
             ready: VecDeque::new(),
             packets: VecDeque::new(),
@@ -174,6 +190,7 @@ struct State {
     codec: Codec,
     ahead: usize,
     hardware: Option<Hardware>,
+    colour: CodedColour,
     /// Pictures to be shown that are still the decoder's.
     shown: VecDeque<CUVIDPARSERDISPINFO>,
     ready: VecDeque<Decoded>,
@@ -202,7 +219,8 @@ impl State {
     fn sequence(&mut self, format: &CUVIDEOFORMAT) -> Result<c_int> {
         let gpu = self.stream.gpu().clone();
         let unsupported = |why: &str| gpu.error(Kind::Unsupported, "cuvidParseVideoData", why);
-        let chroma = Chroma::from_raw(format.chroma_format).ok_or_else(|| unsupported("unknown chroma format"))?;
+        let chroma =
+            Chroma::from_raw(format.chroma_format).ok_or_else(|| unsupported("unknown chroma format"))?;
         if format.bit_depth_luma_minus8 != format.bit_depth_chroma_minus8 && chroma != Chroma::C400 {
             return Err(unsupported("luma and chroma have different numbers of bits"));
         }
@@ -240,6 +258,9 @@ impl State {
             None => Hardware::take(&gpu, shape)?,
         };
         let surfaces = hardware.shape().surfaces;
+        // The first byte holds the format of the video in its low three bits, and then the range.
+        let [flags, primaries, transfer, matrix] = format.video_signal_description;
+        self.colour = CodedColour { primaries, transfer, matrix, full_range: flags & 8 != 0 };
         self.hardware = Some(hardware);
         // 1 would mean "as it is".
         Ok(surfaces.max(2) as c_int)
@@ -247,7 +268,11 @@ impl State {
 
     fn hardware(&self) -> Result<&Hardware> {
         self.hardware.as_ref().ok_or_else(|| {
-            self.stream.gpu().error(Kind::Data, "cuvidParseVideoData", "pictures before any description of them")
+            self.stream.gpu().error(
+                Kind::Data,
+                "cuvidParseVideoData",
+                "pictures before any description of them",
+            )
         })
     }
 
@@ -326,6 +351,7 @@ impl State {
             interlaced: info.progressive_frame == 0,
             top_field_first: info.top_field_first != 0,
             damaged,
+            colour: self.colour,
         });
         Ok(())
     }

@@ -2,9 +2,10 @@
 
 use super::{Context, Message, WAITING_FOR_WORKERS, Work};
 use crate::device::Load;
+use crate::device::gpus::Session;
 use crate::error::{Error, ErrorKind, Result};
 use crate::isolate;
-use crate::progress::Stage;
+use crate::progress::{Event, Stage};
 use crate::worker::{Observer, Tracks, encode_segment, run_segment};
 use crossbeam_channel::{Receiver, Sender};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -52,8 +53,9 @@ pub fn start_workers(
     Ok(())
 }
 
-fn work_on(context: &Arc<Context>, worker: usize, tracks: &Tracks, item: Work) -> Message {
+fn work_on(context: &Arc<Context>, worker: usize, tracks: &Tracks, mut item: Work) -> Message {
     let begun = Instant::now();
+    let session = on_a_gpu(context, &mut item);
     let progress = &context.progress;
     let dealt = matches!(item, Work::Dealt(..));
     let task = match &item {
@@ -89,10 +91,26 @@ fn work_on(context: &Arc<Context>, worker: usize, tracks: &Tracks, item: Work) -
         Err(Error::new(ErrorKind::Worker, "a worker panicked").because(said).in_segment(task.segment.id))
     });
     progress.end(worker, result.is_ok());
+    if let Some(session) = session {
+        let gpu = session.gpu();
+        let well = result.as_ref().err().is_none_or(|e| e.kind != ErrorKind::Device);
+        if session.ended(well) {
+            let text = format!("cuda:{gpu} failed again and again: it gets no more work from this job");
+            (context.events)(Event::Warning(text));
+        }
+    }
     if damaged {
         return Message::Damaged { task };
     }
     Message::Outcome { worker, task, seconds: begun.elapsed().as_secs_f64(), dealt, result: Box::new(result) }
+}
+
+/// Lets a GPU decode a range, if one has room. What has failed once is decoded by the processor.
+fn on_a_gpu(context: &Arc<Context>, item: &mut Work) -> Option<Session> {
+    let Work::Range(task) = item else { return None };
+    let session = context.gpus.as_ref().filter(|_| task.attempt == 0)?.session()?;
+    task.gpu = Some(session.gpu());
+    Some(session)
 }
 
 pub(super) fn panic_text(panic: &(dyn std::any::Any + Send)) -> &str {

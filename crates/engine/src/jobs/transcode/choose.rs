@@ -1,6 +1,8 @@
 //! Workers, feed and depth: nothing that changes a byte.
 
 use super::{Control, Prepared};
+use crate::device::choice::DecodeOn;
+use crate::device::gpus::Gpus;
 use crate::device::{Device, Load, frame_bytes};
 use crate::error::{Error, ErrorKind, Result};
 use crate::index::Timing;
@@ -65,6 +67,19 @@ pub(super) fn choose_run(job: &TranscodeJob, control: &Control, prepared: &mut P
     };
     if job.run.isolate && control.worker_command.is_none() {
         return Err(Error::new(ErrorKind::Internal, "no program for worker processes"));
+    }
+    let run = &job.run;
+    let (gpus, said) = Gpus::for_decoding(&run.devices, run.decode, run.sessions_per_device, video)?;
+    prepared.notes.extend(said);
+    prepared.gpus = gpus;
+    if prepared.gpus.is_some() && prepared.feed == Feed::Shared {
+        if run.decode == DecodeOn::Gpu {
+            return Err(Error::usage(
+                "--decode gpu needs the split feed: the shared one decodes on the processor",
+            ));
+        }
+        prepared.notes.push("the shared feed decodes on the processor".into());
+        prepared.gpus = None;
     }
     // All encoders can work when the decoder may be whole segments ahead; a quarter of the free memory is for that.
     let room = (device.memory.available / 4).max(64 << 20);

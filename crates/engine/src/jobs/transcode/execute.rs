@@ -62,6 +62,7 @@ pub(super) fn execute(
         run: job.run.clone(),
         source,
         decoder_threads: 1,
+        gpus: prepared.gpus.clone(),
         worker_command: control.worker_command.clone(),
         segments: prepared.segments.as_ref().map_or(0, |s| s.len() as u32),
         spool: spool.clone(),

@@ -11,6 +11,7 @@ pub use folder::job_folder;
 pub use prepare::prepare;
 
 use crate::cancel::Cancel;
+use crate::device::gpus::Gpus;
 use crate::error::{Error, ErrorKind, Result};
 use crate::index::Summary;
 use crate::jobs::probe::Described;
@@ -85,6 +86,8 @@ pub struct Prepared {
     pub workers: usize,
     /// How far the shared decoder may be ahead, in frames.
     pub async_limits: Limits,
+    /// GPUs that decode.
+    pub gpus: Option<Arc<Gpus>>,
     /// What was decided that the user may want to hear of.
     pub notes: Vec<String>,
     /// What the user should know.
