@@ -50,8 +50,8 @@ pub struct CodedColour {
 pub struct Decoded {
     /// In the GPU's memory, or on the way there.
     pub picture: Picture,
-    /// Number of the packet that it came in, as it was given.
-    pub packet: i64,
+    /// Presentation time of the packet that it came in.
+    pub time: i64,
     /// Its two fields are of different times.
     pub interlaced: bool,
     /// Of an interlaced picture: the upper field comes first.
@@ -86,7 +86,7 @@ impl VideoDecoder {
             colour: CodedColour { primaries: 2, transfer: 2, matrix: 2, full_range: false },
             shown: VecDeque::new(),
             ready: VecDeque::new(),
-            packets: VecDeque::new(),
+            times: VecDeque::new(),
             failed: None,
         });
         let mut parameters: CUVIDPARSERPARAMS = zeroed();
@@ -109,17 +109,18 @@ impl VideoDecoder {
     }
 
     /// Takes a packet, in decode order, in the form that the codec has in a byte stream (H.264 and HEVC: with start codes).
-    /// `number` comes back with its picture.
-    pub fn send(&mut self, data: &[u8], number: i64) -> Result<()> {
+    /// Its presentation time comes back with its picture: the parser takes times for what they are, and mends those that are not in
+    /// the order of presentation.
+    pub fn send(&mut self, data: &[u8], time: i64) -> Result<()> {
         if self.state.codec.in_order() {
-            self.state.packets.push_back(number);
+            self.state.times.push_back(time);
         }
         if self.state.header.is_empty() {
-            return self.parse(data, sys::PACKET_TIMESTAMP, number);
+            return self.parse(data, sys::PACKET_TIMESTAMP, time);
         }
         let mut first = std::mem::take(&mut self.state.header);
         first.extend_from_slice(data);
-        self.parse(&first, sys::PACKET_TIMESTAMP, number)
+        self.parse(&first, sys::PACKET_TIMESTAMP, time)
     }
 
     /// No more packets come: the rest of the pictures can be received.
@@ -194,9 +195,8 @@ struct State {
     /// Pictures to be shown that are still the decoder's.
     shown: VecDeque<CUVIDPARSERDISPINFO>,
     ready: VecDeque<Decoded>,
-    /// Numbers of packets whose picture hasn't come, for codecs without reordering: their parser's times are wrong for hidden
-    /// pictures.
-    packets: VecDeque<i64>,
+    /// Times of packets whose picture hasn't come, for codecs without reordering: the parser's are wrong where pictures are hidden.
+    times: VecDeque<i64>,
     failed: Option<CudaError>,
 }
 
@@ -344,10 +344,10 @@ impl State {
         let damaged = told == CUresult::CUDA_SUCCESS
             && matches!(status.decodeStatus, sys::STATUS_ERROR | sys::STATUS_ERROR_CONCEALED);
         drop(mapped);
-        let packet = if self.codec.in_order() { self.packets.pop_front() } else { Some(info.timestamp) };
+        let time = if self.codec.in_order() { self.times.pop_front() } else { None };
         self.ready.push_back(Decoded {
             picture: picture?,
-            packet: packet.unwrap_or(-1),
+            time: time.unwrap_or(info.timestamp),
             interlaced: info.progressive_frame == 0,
             top_field_first: info.top_field_first != 0,
             damaged,

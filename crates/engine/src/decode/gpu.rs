@@ -17,7 +17,6 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 /// What is known of a packet whose picture hasn't come.
 struct Sent {
-    pts: i64,
     duration: i64,
     /// The container wants it decoded, but not shown.
     discarded: bool,
@@ -35,7 +34,7 @@ pub struct GpuRangeDecoder<'a> {
     filtered: Vec<EncodedPacket>,
     decoder: VideoDecoder,
     resolver: TimeResolver,
-    next_packet: i64,
+    /// By presentation time.
     sent: BTreeMap<i64, Sent>,
     /// Times in the range that must still come.
     expected: BTreeSet<i64>,
@@ -84,7 +83,6 @@ impl<'a> GpuRangeDecoder<'a> {
             filtered: Vec::new(),
             decoder,
             resolver: TimeResolver::new(task.frame_ticks, task.time_base.ticks(1.0)),
-            next_packet: 0,
             sent: BTreeMap::new(),
             expected: BTreeSet::new(),
             drained: false,
@@ -153,25 +151,25 @@ impl<'a> GpuRangeDecoder<'a> {
         let Some(pts) = packet.pts() else {
             return Err(self.doubt("a packet without a presentation time"));
         };
-        let number = self.next_packet;
-        self.next_packet += 1;
         let discarded = packet.is_discarded();
-        self.sent.insert(number, Sent { pts, duration: packet.duration(), discarded });
+        if self.sent.insert(pts, Sent { duration: packet.duration(), discarded }).is_some() {
+            return Err(self.doubt("two packets with one presentation time"));
+        }
         if self.sent.len() > MOST_SENT {
             return Err(self.doubt("the GPU gives no pictures for its packets"));
         }
-        if self.in_range(pts) && !discarded && !self.expected.insert(pts) {
-            return Err(self.doubt("two packets with one presentation time"));
+        if self.in_range(pts) && !discarded {
+            self.expected.insert(pts);
         }
         match &mut self.filter {
-            None => self.decoder.send(packet.data(), number).map_err(|e| self.failed(&e)),
+            None => self.decoder.send(packet.data(), pts).map_err(|e| self.failed(&e)),
             Some(filter) => {
                 filter
                     .push(Some(packet), &mut self.filtered)
                     .map_err(|e| Error::media(ErrorKind::Device, &e).in_segment(self.task.segment.id))?;
                 let filtered = std::mem::take(&mut self.filtered);
                 for packet in filtered {
-                    self.decoder.send(&packet.data, number).map_err(|e| self.failed(&e))?;
+                    self.decoder.send(&packet.data, pts).map_err(|e| self.failed(&e))?;
                 }
                 Ok(())
             }
@@ -180,10 +178,10 @@ impl<'a> GpuRangeDecoder<'a> {
 
     /// A frame of the range; or nothing, and perhaps the range has ended.
     fn take(&mut self, decoded: Decoded) -> Result<Option<Frame>> {
-        let Some(sent) = self.sent.remove(&decoded.packet) else {
-            return Err(self.doubt("the GPU gave two pictures for one packet"));
+        let Some(sent) = self.sent.remove(&decoded.time) else {
+            return Err(self.doubt("the GPU gave a picture with a time that no packet has"));
         };
-        let time = self.resolver.resolve(Some(sent.pts), sent.duration);
+        let time = self.resolver.resolve(Some(decoded.time), sent.duration);
         if self.task.segment.end.is_some_and(|end| time >= end) {
             self.ended = true;
             return Ok(None);

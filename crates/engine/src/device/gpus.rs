@@ -24,6 +24,8 @@ pub struct Gpus {
     states: Mutex<Vec<State>>,
     /// Sessions beyond this go elsewhere; `None`: there is nowhere else.
     most: Option<usize>,
+    /// The processor decodes nothing, not even what failed on a GPU.
+    alone: bool,
 }
 
 impl std::fmt::Debug for Gpus {
@@ -55,7 +57,7 @@ impl Gpus {
         }
         let mut states = Vec::new();
         for gpu in gpus {
-            match refusal(&gpu, video)? {
+            match refusal(&gpu, video, on == DecodeOn::Gpu)? {
                 None => states.push(State { gpu, sessions: 0, failures: 0 }),
                 Some(why) if on == DecodeOn::Gpu => {
                     let mut error = Error::new(ErrorKind::Device, why)
@@ -73,7 +75,8 @@ impl Gpus {
             DecodeOn::Both => Some(sessions.unwrap_or(SESSIONS)),
             _ => sessions,
         };
-        Ok((Some(Arc::new(Self { states: Mutex::new(states), most })), said))
+        let alone = on == DecodeOn::Gpu;
+        Ok((Some(Arc::new(Self { states: Mutex::new(states), most, alone })), said))
     }
 
     fn states(&self) -> std::sync::MutexGuard<'_, Vec<State>> {
@@ -83,6 +86,11 @@ impl Gpus {
     /// How many there are.
     pub fn count(&self) -> usize {
         self.states().len()
+    }
+
+    /// Whether a GPU may decode what was tried so often before.
+    pub fn may_try(&self, attempt: u32) -> bool {
+        attempt == 0 || self.alone
     }
 
     /// A session on the GPU that has the fewest; `None` when all are full or retired.
@@ -133,11 +141,26 @@ impl Drop for Session {
     }
 }
 
+/// Whether every decoder gives the same pictures to the bit. Older codecs leave the rounding of their transform open.
+pub fn is_exact(codec: Codec) -> bool {
+    match codec {
+        Codec::H264 | Codec::Hevc | Codec::Vp8 | Codec::Vp9 | Codec::Av1 => true,
+        Codec::Mpeg1 | Codec::Mpeg2 | Codec::Mpeg4 | Codec::Vc1 => false,
+    }
+}
+
 /// Why a GPU doesn't decode that video.
-fn refusal(gpu: &Gpu, video: &CodecParams) -> Result<Option<String>> {
+fn refusal(gpu: &Gpu, video: &CodecParams, alone: bool) -> Result<Option<String>> {
     let Some(codec) = Codec::from_name(&video.codec) else {
         return Ok(Some(format!("GPUs don't decode {}", video.codec)));
     };
+    if !alone && !is_exact(codec) {
+        let why = format!(
+            "{} leaves rounding open, so that pictures of a GPU differ a little from the processor's (--decode gpu takes them)",
+            video.codec
+        );
+        return Ok(Some(why));
+    }
     let Some((chroma, bits)) = sampling(&video.format) else {
         return Ok(Some(format!("GPUs don't decode pictures of {}", video.format)));
     };

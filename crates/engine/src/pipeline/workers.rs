@@ -108,7 +108,7 @@ fn work_on(context: &Arc<Context>, worker: usize, tracks: &Tracks, mut item: Wor
 /// Lets a GPU decode a range, if one has room. What has failed once is decoded by the processor.
 fn on_a_gpu(context: &Arc<Context>, item: &mut Work) -> Option<Session> {
     let Work::Range(task) = item else { return None };
-    let session = context.gpus.as_ref().filter(|_| task.attempt == 0)?.session()?;
+    let session = context.gpus.as_ref().filter(|g| g.may_try(task.attempt))?.session()?;
     task.gpu = Some(session.gpu());
     Some(session)
 }

@@ -105,6 +105,9 @@ pub struct Plan {
     pub shift: i64,
     /// What is made of every segment, for each output.
     pub renditions: Vec<Rendition>,
+    /// Who decodes, where the pictures depend on it: "nvdec".
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub decoder: Option<String>,
 }
 
 /// One output.
@@ -222,6 +225,7 @@ impl Plan {
             range,
             shift,
             renditions,
+            decoder: None,
         })
     }
 

@@ -2,13 +2,14 @@
 
 use super::{Control, Prepared};
 use crate::device::choice::DecodeOn;
-use crate::device::gpus::Gpus;
+use crate::device::gpus::{Gpus, is_exact};
 use crate::device::{Device, Load, frame_bytes};
 use crate::error::{Error, ErrorKind, Result};
 use crate::index::Timing;
 use crate::options::{Feed, TranscodeJob};
 use crate::plan::layout::Segment;
 use crate::queue::Limits;
+use frameloom_cuda::nvdec::Codec;
 
 /// Settles how the job runs on this machine.
 pub(super) fn choose_run(job: &TranscodeJob, control: &Control, prepared: &mut Prepared) -> Result<()> {
@@ -72,6 +73,7 @@ pub(super) fn choose_run(job: &TranscodeJob, control: &Control, prepared: &mut P
     let (gpus, said) = Gpus::for_decoding(&run.devices, run.decode, run.sessions_per_device, video)?;
     prepared.notes.extend(said);
     prepared.gpus = gpus;
+    let inexact = !Codec::from_name(&video.codec).is_none_or(is_exact);
     if prepared.gpus.is_some() && prepared.feed == Feed::Shared {
         if run.decode == DecodeOn::Gpu {
             return Err(Error::usage(
@@ -89,6 +91,10 @@ pub(super) fn choose_run(job: &TranscodeJob, control: &Control, prepared: &mut P
         Some(frames) => Limits { items: frames.max(1), bytes: usize::MAX },
         None => Limits { items: wanted.min(fits).max(1), bytes: usize::try_from(room).unwrap_or(usize::MAX) },
     };
+    if prepared.gpus.is_some() && inexact {
+        prepared.plan.decoder = Some("nvdec".into());
+        prepared.hash = prepared.plan.hash()?;
+    }
     Ok(())
 }
 
