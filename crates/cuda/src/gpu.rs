@@ -4,6 +4,7 @@ use crate::copy::Uploads;
 use crate::error::{CudaError, Kind, Result, check};
 use crate::kernels::Kernels;
 use crate::memory::{DevicePool, PinnedPool};
+use crate::process::Plans;
 use crate::stream::EventPool;
 use cudarc::driver::sys::{self, CUcontext, CUdevice, CUdevice_attribute as Attribute};
 use serde::Serialize;
@@ -133,6 +134,7 @@ struct Inner {
     memory: DevicePool,
     pinned: PinnedPool,
     uploads: Uploads,
+    plans: Plans,
     kernels: OnceLock<Result<Kernels>>,
 }
 
@@ -167,6 +169,7 @@ impl Gpu {
             memory: DevicePool::default(),
             pinned: PinnedPool::default(),
             uploads: Uploads::default(),
+            plans: Plans::default(),
             kernels: OnceLock::new(),
         });
         open.insert(ordinal, Self(Arc::clone(&inner)));
@@ -208,6 +211,7 @@ impl Gpu {
     pub fn trim(&self) -> Result<()> {
         self.bind()?;
         self.0.uploads.clear();
+        self.0.plans.clear();
         self.0.memory.trim(self)?;
         self.0.pinned.trim(self)
     }
@@ -241,6 +245,10 @@ impl Gpu {
 
     pub(crate) fn uploads(&self) -> &Uploads {
         &self.0.uploads
+    }
+
+    pub(crate) fn plans(&self) -> &Plans {
+        &self.0.plans
     }
 
     /// The compiled kernels; loaded for this GPU by the first call.
