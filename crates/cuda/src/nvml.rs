@@ -226,9 +226,9 @@ impl Sampler {
         let mut rates = Rates::default();
         // SAFETY: declared so in nvml.h.
         let get = unsafe {
-            self.nvml.0.get::<unsafe extern "C" fn(Device, *mut Rates) -> Code>(
-                c"nvmlDeviceGetUtilizationRates",
-            )
+            self.nvml
+                .0
+                .get::<unsafe extern "C" fn(Device, *mut Rates) -> Code>(c"nvmlDeviceGetUtilizationRates")
         }?;
         // SAFETY: as above.
         (unsafe { get(self.device, &raw mut rates) } == 0).then_some(rates)

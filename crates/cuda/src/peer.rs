@@ -319,7 +319,10 @@ pub fn join(strips: &[Strip], height: usize, stream: &Stream) -> Result<Picture>
     let mut at = 0;
     for strip in strips {
         let has = strip.above + strip.rows.len() <= strip.picture.height();
-        if (strip.picture.format(), strip.picture.width()) != (format, width) || strip.rows.start != at || !has {
+        if (strip.picture.format(), strip.picture.width()) != (format, width)
+            || strip.rows.start != at
+            || !has
+        {
             return refuse("the strips don't follow each other, or differ in format or width");
         }
         if strip.rows.start % step != 0 || strip.above % step != 0 {

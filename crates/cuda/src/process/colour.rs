@@ -280,10 +280,8 @@ mod tests {
 
     #[test]
     fn a_change_of_range_mixes_nothing() {
-        let change = ColourChange {
-            from: of(Matrix::Bt709, Range::Limited),
-            to: of(Matrix::Bt709, Range::Full),
-        };
+        let change =
+            ColourChange { from: of(Matrix::Bt709, Range::Limited), to: of(Matrix::Bt709, Range::Full) };
         let a = Affine::new(Format::NV12, Format::YUV444, &change);
         assert_eq!((a.m[0][1], a.m[0][2], a.m[1][0], a.m[2][1]), (0.0, 0.0, 0.0, 0.0));
         let white = apply(&a, [235.0, 240.0, 16.0]).map(|v| v * 255.0);

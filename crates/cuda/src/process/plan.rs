@@ -204,14 +204,7 @@ impl Plan {
             }
         }
         let next = u32::from(size > 1);
-        Table {
-            starts,
-            weights: at,
-            stride: stride as u32,
-            taps: weights.taps as u32,
-            next,
-            unused: 0,
-        }
+        Table { starts, weights: at, stride: stride as u32, taps: weights.taps as u32, next, unused: 0 }
     }
 }
 
@@ -300,8 +293,11 @@ fn padding(c: &Context<'_>) -> Option<Fill> {
 
 /// Fills what is around the picture.
 pub(super) fn fill(c: &Context<'_>, value: impl Fn(usize) -> u32) -> Fill {
-    let mut fill =
-        Fill { to: [0; PICTURES], component: [Filled::default(); 3], components: components(c.to.format) as u32 };
+    let mut fill = Fill {
+        to: [0; PICTURES],
+        component: [Filled::default(); 3],
+        components: components(c.to.format) as u32,
+    };
     for component in 0..components(c.to.format) {
         let (sx, sy) = if component > 0 { c.to.format.chroma_shift() } else { (0, 0) };
         let In { offset, pitch, step } = place(c.to, component);
@@ -377,7 +373,11 @@ fn check(layout: &Layout) -> std::result::Result<(), String> {
                 && plane.offset % bytes == 0
                 && plane.pitch <= 1 << 24
         });
-    if fits { Ok(()) } else { Err(format!("the planes don't hold {}x{} pixels", layout.width, layout.height)) }
+    if fits {
+        Ok(())
+    } else {
+        Err(format!("the planes don't hold {}x{} pixels", layout.width, layout.height))
+    }
 }
 
 fn empty_pass() -> Pass {

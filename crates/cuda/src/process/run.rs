@@ -44,9 +44,8 @@ impl Plans {
         aligned: bool,
     ) -> Result<Arc<Ready>> {
         let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let same = |k: &Kept| {
-            k.aligned == aligned && k.transform == *transform && k.from == *from && k.to == *to
-        };
+        let same =
+            |k: &Kept| k.aligned == aligned && k.transform == *transform && k.from == *from && k.to == *to;
         if let Some(at) = kept.iter().position(same)
             && let Some(found) = kept.remove(at)
         {
@@ -54,8 +53,7 @@ impl Plans {
             kept.push_front(found);
             return Ok(ready);
         }
-        let plan =
-            Plan::new(from, transform, to, aligned).map_err(|e| e.on(stream.gpu().ordinal()))?;
+        let plan = Plan::new(from, transform, to, aligned).map_err(|e| e.on(stream.gpu().ordinal()))?;
         let ready = Arc::new(Ready::new(stream, plan)?);
         kept.push_front(Kept {
             from: from.clone(),

@@ -2,9 +2,7 @@
 
 use super::colour::{Affine, shift, top};
 use super::filter::{Weights, near};
-use super::params::{
-    Job, JOIN, Nv12Rgb, Out, PICTURES, Repack, SPLIT, STRAIGHT, Scale, ScaledPlane,
-};
+use super::params::{JOIN, Job, Nv12Rgb, Out, PICTURES, Repack, SPLIT, STRAIGHT, Scale, ScaledPlane};
 use super::plan::{Context, Plan, Step, axis, components, exists, fill, out_of, place, plain, span};
 use crate::format::{Arrangement, Format, Layout, Model, Sample};
 
@@ -26,8 +24,7 @@ fn repack(c: &Context<'_>, plan: &mut Plan) -> bool {
             && (from.chroma_shift() == (0, 0) || c.t.colour.from.chroma == c.t.colour.to.chroma);
     let (sx, sy) = if gray { (0, 0) } else { from.chroma_shift() };
     let whole = |at: usize, log2: u8| at % (1 << log2) == 0;
-    let on_grid =
-        whole(c.crop.x, sx) && whole(c.inner.x, sx) && whole(c.crop.y, sy) && whole(c.inner.y, sy);
+    let on_grid = whole(c.crop.x, sx) && whole(c.inner.x, sx) && whole(c.crop.y, sy) && whole(c.inner.y, sy);
     let interleaved = |f: Format| f.arrangement == Arrangement::Interleaved;
     if !plain(c) || !same_size(c) || !chroma_stays || !on_grid || interleaved(from) != interleaved(to) {
         return false;
@@ -56,7 +53,9 @@ fn repack(c: &Context<'_>, plan: &mut Plan) -> bool {
                 (job.to[1], job.to_pitch[1]) = (other.to[0], other.to_pitch[0]);
                 if job.aligned == 1 && other.aligned == 0 {
                     // The second of two that lie side by side is one sample on.
-                    let alone = if split { other.to[0] | u64::from(other.to_pitch[0]) } else {
+                    let alone = if split {
+                        other.to[0] | u64::from(other.to_pitch[0])
+                    } else {
                         other.from[0] | u64::from(other.from_pitch[0])
                     };
                     job.aligned = u32::from(alone % 16 == 0);
