@@ -5,6 +5,7 @@ use crate::error::{CudaError, Kind, Result, check};
 use crate::kernels::Kernels;
 use crate::memory::{DevicePool, PinnedPool};
 use crate::nvdec::Decoders;
+use crate::process::Plans;
 use crate::stream::EventPool;
 use cudarc::driver::sys::{self, CUcontext, CUdevice, CUdevice_attribute as Attribute};
 use serde::Serialize;
@@ -135,6 +136,7 @@ struct Inner {
     pinned: PinnedPool,
     uploads: Uploads,
     decoders: Decoders,
+    plans: Plans,
     kernels: OnceLock<Result<Kernels>>,
 }
 
@@ -170,6 +172,7 @@ impl Gpu {
             pinned: PinnedPool::default(),
             uploads: Uploads::default(),
             decoders: Decoders::default(),
+            plans: Plans::default(),
             kernels: OnceLock::new(),
         });
         open.insert(ordinal, Self(Arc::clone(&inner)));
@@ -212,6 +215,7 @@ impl Gpu {
         self.bind()?;
         self.0.uploads.clear();
         self.0.decoders.clear();
+        self.0.plans.clear();
         self.0.memory.trim(self)?;
         self.0.pinned.trim(self)
     }
@@ -249,6 +253,10 @@ impl Gpu {
 
     pub(crate) fn decoders(&self) -> &Decoders {
         &self.0.decoders
+    }
+
+    pub(crate) fn plans(&self) -> &Plans {
+        &self.0.plans
     }
 
     /// The compiled kernels; loaded for this GPU by the first call.

@@ -4,6 +4,7 @@
 //! [`Kind::Missing`]. Users need the driver only. Nothing here waits for the GPU unless its name says so: work is asked of a
 //! [`Stream`], and what it makes carries an [`Event`].
 
+mod bytes;
 pub mod copy;
 mod error;
 pub mod fault;
@@ -12,7 +13,10 @@ mod gpu;
 mod kernels;
 mod memory;
 pub mod nvdec;
+pub mod nvml;
+pub mod peer;
 mod picture;
+pub mod process;
 mod stream;
 
 pub use error::{CudaError, Kind, Result};

@@ -8,7 +8,8 @@ use crate::params::CodecParams;
 use ffmpeg_sys_the_third as ff;
 use frameloom_cuda::copy::{HostPicture, HostPlane};
 use frameloom_cuda::nvdec::CodedColour;
-use frameloom_cuda::{CudaError, Layout, Picture, Stream, copy};
+use frameloom_cuda::process::{Colour, Transform, transform as transform_all};
+use frameloom_cuda::{Arrangement, Format, Layout, Model, Picture, Sample, Stream, copy};
 use std::ffi::{c_int, c_void};
 
 /// Which of a picture's fields comes first.
@@ -117,12 +118,15 @@ impl Frame {
         Ok(frame)
     }
 
-    /// The same frame with its picture in the host's memory; waits for it. FFmpeg must know the picture's format.
+    /// The same frame with its picture in the host's memory, laid out as libavcodec's decoders do (planes, bits at the low end);
+    /// waits for it.
     pub fn downloaded(&self, stream: &Stream) -> Result<Self> {
-        let failed = |e: &CudaError| MediaError::ours("copy a picture from the GPU", e.to_string());
         let Some(picture) = self.gpu_picture() else { return self.share() };
-        let arrived = copy::download(stream, picture).and_then(copy::Download::wait);
-        self.with_host_picture(arrived.map_err(|e| failed(&e))?)
+        let arrived = plain(stream, picture)
+            .and_then(|picture| copy::download(stream, &picture))
+            .and_then(copy::Download::wait)
+            .map_err(|e| MediaError::ours("copy a picture from the GPU", e.to_string()))?;
+        self.with_host_picture(arrived)
     }
 
     /// A picture in page-locked memory with times, tags and side data of this frame.
@@ -164,6 +168,27 @@ impl Frame {
             copy::upload(stream, &layout, &planes).map_err(|e| MediaError::ours(what, e.to_string()))?;
         self.with_gpu_picture(picture)
     }
+}
+
+/// The picture with a plane for each component and bits at the low end; nothing is computed.
+fn plain(stream: &Stream, picture: &Picture) -> frameloom_cuda::Result<Picture> {
+    let format = picture.format();
+    let sample = match format.sample {
+        Sample::U16 { bits, .. } => Sample::U16 { bits, high: false },
+        other => other,
+    };
+    let arrangement = match format.model {
+        Model::Yuv { .. } | Model::Gray => Arrangement::Planar,
+        Model::Rgb => format.arrangement,
+    };
+    let wanted = Format { arrangement, sample, ..format };
+    if wanted == format {
+        return Ok(picture.clone());
+    }
+    let transform = Transform::convert(picture.width(), picture.height(), wanted, Colour::default());
+    transform_all(stream, std::slice::from_ref(picture), &transform)?
+        .pop()
+        .map_or_else(|| Ok(picture.clone()), Ok)
 }
 
 fn format_of(layout: &Layout) -> Result<ff::AVPixelFormat> {

@@ -1,7 +1,7 @@
 //! The decoder's own library (libnvcuvid, part of the driver): its structures and functions, as far as they are used here.
 //!
 //! Names are the library's. Sizes and places of the fields are tested against those of its headers.
-#![allow(non_snake_case, non_camel_case_types, missing_docs)]
+#![allow(non_snake_case, non_camel_case_types, clippy::upper_case_acronyms, missing_docs)]
 
 use crate::error::{CudaError, Kind, Result};
 use cudarc::driver::sys::{CUresult, CUstream};
@@ -38,7 +38,6 @@ pub const CREATE_PREFER_CUVID: c_ulong = 4;
 
 pub const PACKET_END_OF_STREAM: c_ulong = 1;
 pub const PACKET_TIMESTAMP: c_ulong = 2;
-pub const PACKET_DISCONTINUITY: c_ulong = 4;
 
 pub const STATUS_ERROR: c_int = 8;
 pub const STATUS_ERROR_CONCEALED: c_int = 9;
@@ -238,8 +237,9 @@ macro_rules! functions {
             fn load() -> Result<Self> {
                 let missing = |what: String| CudaError::ours(Kind::Missing, "libnvcuvid", what);
                 // SAFETY: the driver's own library, whose initialisers do nothing else.
-                let library = unsafe { libloading::Library::new("libnvcuvid.so.1") }
-                    .or_else(|_| unsafe { libloading::Library::new("libnvcuvid.so") })
+                let open = |name| unsafe { libloading::Library::new(name) };
+                let library = open("libnvcuvid.so.1")
+                    .or_else(|_| open("libnvcuvid.so"))
                     .map_err(|_| missing("the driver's video decoder (libnvcuvid.so.1) is not installed; in a container, ask for the \"video\" capability (NVIDIA_DRIVER_CAPABILITIES=compute,video,utility)".into()))?;
                 $(
                     // SAFETY: the declaration is the library's own.
