@@ -11,6 +11,7 @@ mod format;
 mod gpu;
 mod kernels;
 mod memory;
+pub mod nvjpeg;
 mod picture;
 mod stream;
 
