@@ -8,9 +8,11 @@
 //! nvJPEG takes memory of the GPU beside the crate's pools, which its limit doesn't cover; it is given back when decoder or encoder is
 //! dropped.
 
+mod batched;
 mod decode;
 mod encode;
 pub mod header;
+mod phases;
 mod sys;
 
 pub use decode::{DecodeBackend, DecodeOutput, DecodeSettings, JpegDecoder, Route};
