@@ -15,27 +15,29 @@ fn main() -> Result<(), Box<dyn Error>> {
     let mut arguments = std::env::args().skip(1);
     let folder = arguments.next().ok_or("jpeg_bench FOLDER [SECONDS]")?;
     let seconds = Duration::from_secs_f64(arguments.next().map_or(Ok(2.0), |s| s.parse())?);
-    let mut paths: Vec<_> = std::fs::read_dir(&folder)?.map(|e| e.map(|e| e.path())).collect::<Result<_, _>>()?;
+    let mut paths: Vec<_> =
+        std::fs::read_dir(&folder)?.map(|e| e.map(|e| e.path())).collect::<Result<_, _>>()?;
     paths.retain(|p| p.extension().is_some_and(|e| e == "jpg"));
     paths.sort();
     let files: Vec<Vec<u8>> = paths.iter().map(std::fs::read).collect::<Result<_, _>>()?;
     let images: Vec<&[u8]> = files.iter().map(Vec::as_slice).cycle().take(BATCH).collect();
     let bytes: usize = images.iter().map(|i| i.len()).sum();
     let gpu = Gpu::open(0)?;
-    println!("{}, nvJPEG {:?}, {} files, {} bytes on average", gpu.info().name, version()?, files.len(), bytes / BATCH);
+    println!(
+        "{}, nvJPEG {:?}, {} files, {} bytes on average",
+        gpu.info().name,
+        version()?,
+        files.len(),
+        bytes / BATCH
+    );
     let default = DecodeSettings::default();
     let cuda = DecodeSettings { backend: DecodeBackend::Cuda, ..default };
     let mut ways = vec![default, DecodeSettings { output: DecodeOutput::RgbPlanar, ..default }];
-    for (cuda_lanes, cuda_chunk) in [(1, 128), (2, 64), (4, 32), (4, 16)] {
-        ways.push(DecodeSettings { cuda_lanes, cuda_chunk, ..cuda });
+    for (engine_lanes, engine_chunk) in [(1, 28), (1, 63), (1, 126), (1, 133), (2, 63), (2, 126)] {
+        ways.push(DecodeSettings { engine_lanes, engine_chunk, ..default });
     }
-    for single_lanes in [16, 32, 64] {
-        ways.push(DecodeSettings { single_lanes, cuda_chunk: 0, ..cuda });
-    }
-    for cuda_percent in [30, 40, 50, 60] {
-        for (cuda_lanes, cuda_chunk, single_lanes) in [(1, 64, 16), (2, 32, 16), (4, 16, 16), (0, 0, 32)] {
-            ways.push(DecodeSettings { cuda_percent, cuda_lanes, cuda_chunk, single_lanes, ..default });
-        }
+    for cuda_lanes in [4, 8, 16] {
+        ways.push(DecodeSettings { cuda_lanes, ..cuda });
     }
     let mut best = 0.0f64;
     for settings in ways {
@@ -44,14 +46,13 @@ fn main() -> Result<(), Box<dyn Error>> {
         let made = begun.elapsed();
         let rate = measure(seconds, || decode(&decoder, &images))?;
         println!(
-            "decode {:?} {:?}, {} engines, {}% CUDA, {} lanes of {}, {} single: {rate:.0} images/s (made in {made:.0?})",
+            "decode {:?} {:?}, {} engines, {} lanes of {}, {} with CUDA: {rate:.0} images/s (made in {made:.0?})",
             settings.backend,
             settings.output,
             decoder.engines(),
-            settings.cuda_percent,
-            settings.cuda_lanes,
-            settings.cuda_chunk,
-            settings.single_lanes
+            settings.engine_lanes,
+            settings.engine_chunk,
+            settings.cuda_lanes
         );
         best = best.max(rate);
     }

@@ -5,8 +5,8 @@
 
 use frameloom_cuda::copy::{HostPicture, HostPlane, download, upload};
 use frameloom_cuda::nvjpeg::{
-    ColourRange, DecodeBackend, DecodeOutput, DecodeSettings, EncodeSettings, JpegDecoder, JpegEncoder, Route,
-    Subsampling, header, version,
+    ColourRange, DecodeBackend, DecodeOutput, DecodeSettings, EncodeSettings, JpegDecoder, JpegEncoder,
+    Route, Subsampling, header, version,
 };
 use frameloom_cuda::{Format, Gpu, Kind, Layout, Picture, Stream, gpus};
 use std::fs;
@@ -75,7 +75,7 @@ fn every_kind_of_image_decodes_to_ffmpegs_planes() {
                 compare(&what, &tight(&host(&picture)), &file(&format!("{name}.raw")));
             }
             let progressive = decoder.route(&file("progressive.jpg")).unwrap();
-            assert_eq!(progressive, Route::Single, "engines don't do progressive");
+            assert_eq!(progressive, Route::Cuda, "engines don't do progressive");
         }
     });
 }
@@ -85,14 +85,14 @@ fn every_kind_of_image_decodes_to_ffmpegs_planes() {
 fn samples_depend_on_the_image_alone() {
     each_gpu(|gpu| {
         let image = file("420.jpg");
-        let shared = DecodeSettings { cuda_percent: 50, ..DecodeSettings::default() };
         let alone = {
-            let decoder = JpegDecoder::new(gpu, shared).unwrap();
+            let decoder = JpegDecoder::new(gpu, DecodeSettings::default()).unwrap();
             tight(&host(&decoder.decode_batch(&[&image])[0].clone().unwrap()))
         };
         let other = [file("odd420.jpg"), file("gray.jpg"), file("progressive.jpg")];
-        for (engine_lanes, engine_chunk, cuda_chunk, single_lanes) in [(1, 1, 1, 1), (3, 5, 60, 2), (2, 64, 9, 4)] {
-            let settings = DecodeSettings { engine_lanes, engine_chunk, cuda_chunk, single_lanes, ..shared };
+        for (engine_lanes, engine_chunk, cuda_lanes) in [(1, 1, 1), (3, 5, 2), (2, 64, 4)] {
+            let settings =
+                DecodeSettings { engine_lanes, engine_chunk, cuda_lanes, ..DecodeSettings::default() };
             let decoder = JpegDecoder::new(gpu, settings).unwrap();
             let mut images: Vec<&[u8]> = Vec::new();
             for i in 0..40 {
@@ -128,7 +128,8 @@ fn a_bad_image_in_the_middle_fails_alone() {
                 let picture = results[i].as_ref().unwrap_or_else(|e| panic!("image {i}: {e}"));
                 compare("beside bad ones", &tight(&host(picture)), &file("420.raw"));
             }
-            let kinds: Vec<_> = [1, 2, 4, 5, 8].map(|i| results[i].as_ref().map(|_| ()).unwrap_err().kind).into();
+            let kinds: Vec<_> =
+                [1, 2, 4, 5, 8].map(|i| results[i].as_ref().map(|_| ()).unwrap_err().kind).into();
             assert_eq!(kinds, [Kind::Data, Kind::Data, Kind::Unsupported, Kind::Unsupported, Kind::Data]);
             // Damaged coefficients may pass unnoticed, as they do elsewhere; the size is right then.
             if let Ok(picture) = &results[6] {

@@ -3,7 +3,7 @@
 //! Which part of the GPU decodes an image follows from the image alone, never from load or its neighbours: the same file always gives the
 //! same samples on the same kind of GPU.
 
-use super::batched::{Batched, Item};
+use super::engines::{Engines, Item};
 use super::header::{self, Colours, Header, Process};
 use super::phases;
 use super::sys::{Api, backend, call, css, output};
@@ -30,32 +30,26 @@ pub enum DecodeOutput {
 /// Which back ends may be used.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum DecodeBackend {
-    /// The JPEG engines and CUDA.
+    /// The JPEG engines where the image suits them, CUDA for the rest.
     #[default]
     Auto,
     /// CUDA only.
     Cuda,
 }
 
-/// How a decoder works. `output`, `backend` and `cuda_percent` may change samples (by one or two), the rest doesn't.
+/// How a decoder works. Only `output` and `backend` change samples; back ends differ by one or two.
 #[derive(Clone, Copy, Debug)]
 pub struct DecodeSettings {
     /// What comes out.
     pub output: DecodeOutput,
     /// Who may decode.
     pub backend: DecodeBackend,
-    /// Of the images that the engines could decode, so many go to CUDA, as both together are faster. Which ones their bytes decide.
-    pub cuda_percent: u8,
-    /// Threads that feed the engines.
+    /// Threads that feed the engines: while these are at work, another call is prepared.
     pub engine_lanes: usize,
-    /// Images that such a thread asks for at once.
+    /// Images of one call; it becomes a multiple of the engines, so that none of them idles.
     pub engine_chunk: usize,
-    /// Threads that decode plain images with CUDA, many at once.
+    /// Threads that decode with CUDA, an image each.
     pub cuda_lanes: usize,
-    /// Images that such a thread asks for at once; 0: they are decoded one by one, as the others.
-    pub cuda_chunk: usize,
-    /// Threads that decode the other images with CUDA, one by one: progressive ones above all.
-    pub single_lanes: usize,
 }
 
 impl Default for DecodeSettings {
@@ -64,12 +58,9 @@ impl Default for DecodeSettings {
         Self {
             output: DecodeOutput::Native,
             backend: DecodeBackend::Auto,
-            cuda_percent: 0,
-            engine_lanes: 1,
-            engine_chunk: 64,
-            cuda_lanes: 2,
-            cuda_chunk: 64,
-            single_lanes: cores.clamp(1, 16),
+            engine_lanes: 2,
+            engine_chunk: 126,
+            cuda_lanes: cores.clamp(1, 16),
         }
     }
 }
@@ -79,10 +70,8 @@ impl Default for DecodeSettings {
 pub enum Route {
     /// The GPU's JPEG engines.
     Engines,
-    /// CUDA, with others at once.
+    /// CUDA and the host.
     Cuda,
-    /// CUDA and the host, by itself.
-    Single,
 }
 
 /// How one image is to be decoded.
@@ -99,9 +88,8 @@ type Job<'a> = (usize, &'a Plan);
 pub struct JpegDecoder {
     settings: DecodeSettings,
     parsers: Vec<Mutex<Owned>>,
-    engines: Option<Batched>,
-    cuda: Batched,
-    single: Vec<Mutex<Option<phases::Lane>>>,
+    engines: Option<Engines>,
+    cuda: Vec<Mutex<Option<phases::Lane>>>,
     // Destroyed after everything that was made with it.
     handle: Owned,
     api: &'static Api,
@@ -122,7 +110,7 @@ impl JpegDecoder {
         gpu.bind()?;
         let handle = create_handle(api, gpu, backend::DEFAULT)?;
         let engines = match settings.backend {
-            DecodeBackend::Auto => Batched::engines(api, gpu, settings.engine_lanes)?,
+            DecodeBackend::Auto => Engines::new(api, gpu, settings.engine_lanes)?,
             DecodeBackend::Cuda => None,
         };
         let parser = |_| {
@@ -131,9 +119,8 @@ impl JpegDecoder {
             made.map(Mutex::new)
         };
         let parsers = (0..PARSERS).map(parser).collect::<Result<_>>()?;
-        let single = (0..settings.single_lanes.max(1)).map(|_| Mutex::default()).collect();
-        let cuda = Batched::cuda(api, gpu, settings.cuda_lanes)?;
-        Ok(Self { settings, parsers, engines, cuda, single, handle, api, gpu: gpu.clone() })
+        let cuda = (0..settings.cuda_lanes.max(1)).map(|_| Mutex::default()).collect();
+        Ok(Self { settings, parsers, engines, cuda, handle, api, gpu: gpu.clone() })
     }
 
     /// Its GPU.
@@ -143,7 +130,7 @@ impl JpegDecoder {
 
     /// JPEG engines that it uses; 0 where there are none.
     pub fn engines(&self) -> u32 {
-        self.engines.as_ref().map_or(0, |e| e.engines)
+        self.engines.as_ref().map_or(0, |e| e.count)
     }
 
     /// Who would decode this image. [`Kind::Unsupported`]: nobody here, the CPU may. [`Kind::Data`]: it is damaged.
@@ -158,57 +145,53 @@ impl JpegDecoder {
     pub fn decode_batch(&self, images: &[&[u8]]) -> Vec<Result<Picture>> {
         let plans = self.plans(images);
         let mut results: Vec<Option<Result<Picture>>> = Vec::new();
-        let (mut engines, mut cuda, mut single) = (Vec::new(), Vec::new(), Vec::new());
+        let (mut engines, mut cuda) = (Vec::new(), Vec::new());
         for (i, plan) in plans.iter().enumerate() {
             results.push(plan.as_ref().err().map(|e| Err(e.clone())));
             if let Ok(plan) = plan {
                 match plan.route {
                     Route::Engines => engines.push((i, plan)),
                     Route::Cuda => cuda.push((i, plan)),
-                    Route::Single => single.push((i, plan)),
                 }
             }
         }
-        let engine_chunks = chunks(&mut engines, self.settings.engine_chunk);
-        let cuda_chunks = chunks(&mut cuda, self.settings.cuda_chunk);
+        let chunks = chunks(&mut engines, self.settings.engine_chunk, self.engines());
         let collected = Mutex::new(Vec::with_capacity(images.len()));
-        let (next_engine, next_cuda, next_single) =
-            (AtomicUsize::new(0), AtomicUsize::new(0), AtomicUsize::new(0));
+        let (next_chunk, next_image) = (AtomicUsize::new(0), AtomicUsize::new(0));
         std::thread::scope(|scope| {
-            let engines = self.engines.as_ref().map(|e| (e, &engine_chunks, &next_engine));
-            for (batched, chunks, next) in engines.into_iter().chain([(&self.cuda, &cuda_chunks, &next_cuda)]) {
-                for lane in batched.lanes.iter().take(chunks.len()) {
-                    let collected = &collected;
+            if let Some(engines) = &self.engines {
+                for lane in engines.lanes.iter().take(chunks.len()) {
+                    let (chunks, next, collected) = (&chunks, &next_chunk, &collected);
                     scope.spawn(move || {
                         let mut lane = lock(lane);
                         while let Some(chunk) = chunks.get(next.fetch_add(1, Ordering::Relaxed)) {
                             let items: Vec<Item<'_>> = chunk.iter().map(|job| item(images, job)).collect();
-                            let done = batched.decode(&mut lane, &items);
+                            let done = engines.decode(&mut lane, &items);
                             lock(collected).extend(chunk.iter().map(|(i, _)| *i).zip(done));
                         }
                     });
                 }
             }
-            for lane in self.single.iter().take(single.len()) {
-                let (jobs, next, collected) = (&single, &next_single, &collected);
-                scope.spawn(move || self.single_jobs(lane, images, jobs, next, collected));
+            for lane in self.cuda.iter().take(cuda.len()) {
+                let (jobs, next, collected) = (&cuda, &next_image, &collected);
+                scope.spawn(move || self.cuda_jobs(lane, images, jobs, next, collected));
             }
         });
-        // The batched decoders are stricter than the rest of the library.
+        // The engines are stricter than the rest of the library.
         let mut again = Vec::new();
         for (i, result) in collected.into_inner().unwrap_or_else(PoisonError::into_inner) {
             match (&result, &plans[i]) {
                 (Err(e), Ok(plan))
-                    if plan.route != Route::Single && matches!(e.kind, Kind::Data | Kind::Unsupported) =>
+                    if plan.route == Route::Engines && matches!(e.kind, Kind::Data | Kind::Unsupported) =>
                 {
                     again.push((i, plan));
                 }
                 _ => results[i] = Some(result),
             }
         }
-        if let (false, Some(lane)) = (again.is_empty(), self.single.first()) {
+        if let (false, Some(lane)) = (again.is_empty(), self.cuda.first()) {
             let collected = Mutex::default();
-            self.single_jobs(lane, images, &again, &AtomicUsize::new(0), &collected);
+            self.cuda_jobs(lane, images, &again, &AtomicUsize::new(0), &collected);
             for (i, result) in collected.into_inner().unwrap_or_else(PoisonError::into_inner) {
                 results[i] = Some(result);
             }
@@ -216,7 +199,7 @@ impl JpegDecoder {
         results.into_iter().map(|result| result.unwrap_or_else(|| Err(self.ended_early()))).collect()
     }
 
-    fn single_jobs(
+    fn cuda_jobs(
         &self,
         lane: &Mutex<Option<phases::Lane>>,
         images: &[&[u8]],
@@ -270,8 +253,8 @@ impl JpegDecoder {
     /// The context must be current.
     fn plan(&self, data: &[u8], parser: &Owned) -> Result<Plan> {
         let header = header::read(data).map_err(|e| e.on(self.gpu.ordinal()))?;
-        let expected = sampling(&header)
-            .map_err(|why| self.gpu.error(Kind::Unsupported, "decode JPEG", why))?;
+        let expected =
+            sampling(&header).map_err(|why| self.gpu.error(Kind::Unsupported, "decode JPEG", why))?;
         if !header.ended {
             return Err(self.gpu.error(Kind::Data, "decode JPEG", "it ends early"));
         }
@@ -287,26 +270,15 @@ impl JpegDecoder {
             let why = "nvJPEG reads its header in another way";
             return Err(gpu.error(Kind::Unsupported, "decode JPEG", why));
         }
-        let takes = |batched: &Batched| {
+        let takes = |engines: &Engines| {
             let mut not = 1;
-            call!(api, gpu, batch_supported(batched.handle.raw, jpeg, &raw mut not)).map(|()| not == 0)
+            call!(api, gpu, batch_supported(engines.handle.raw, jpeg, &raw mut not)).map(|()| not == 0)
         };
         let route = match &self.engines {
-            _ if !is_plain(&header) => Route::Single,
-            Some(engines) if !self.is_for_cuda(data) && takes(engines)? => Route::Engines,
-            _ if self.settings.cuda_chunk == 0 => Route::Single,
+            Some(engines) if is_plain(&header) && takes(engines)? => Route::Engines,
             _ => Route::Cuda,
         };
         Ok(Plan { layout, output, route, progressive: header.process == Process::Progressive })
-    }
-
-    /// Whether CUDA is to decode what the engines could: by some of the image's bytes.
-    fn is_for_cuda(&self, data: &[u8]) -> bool {
-        let (middle, length) = (data.len() / 2, data.len().to_le_bytes());
-        let some = data.iter().skip(middle).take(64).chain(&length);
-        // FNV-1a; its high bits are the better ones.
-        let hash = some.fold(0xcbf2_9ce4_8422_2325u64, |h, b| (h ^ u64::from(*b)).wrapping_mul(0x100_0000_01b3));
-        (hash >> 32) % 100 < u64::from(self.settings.cuda_percent)
     }
 }
 
@@ -321,9 +293,11 @@ fn item<'a>(images: &[&'a [u8]], (i, plan): &Job<'a>) -> Item<'a> {
 }
 
 /// Chunks of jobs with one kind of output each, as a call wants them.
-fn chunks<'a, 'p>(jobs: &'a mut [Job<'p>], most: usize) -> Vec<&'a [Job<'p>]> {
+fn chunks<'a, 'p>(jobs: &'a mut [Job<'p>], most: usize, engines: u32) -> Vec<&'a [Job<'p>]> {
+    let engines = engines.max(1) as usize;
+    let most = (most / engines).max(1) * engines;
     jobs.sort_by_key(|(i, plan)| (plan.output, *i));
-    jobs.chunk_by(|a, b| a.1.output == b.1.output).flat_map(|group| group.chunks(most.max(1))).collect()
+    jobs.chunk_by(|a, b| a.1.output == b.1.output).flat_map(|group| group.chunks(most)).collect()
 }
 
 /// The library's number of the image's subsampling, or why it doesn't take the image.
@@ -353,7 +327,7 @@ fn sampling(header: &Header) -> std::result::Result<i32, &'static str> {
     }
 }
 
-/// Baseline, one scan, and sampled in the plainest terms: what the batched decoders are known to take.
+/// Baseline, one scan, and sampled in the plainest terms: what engines are known to take.
 fn is_plain(header: &Header) -> bool {
     let one = |c: &header::Component| (c.h, c.v) == (1, 1);
     header.process == Process::Baseline

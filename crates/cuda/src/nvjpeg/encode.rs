@@ -119,8 +119,15 @@ impl JpegEncoder {
             (0..count).map(|_| Lane::new(api, gpu, &handle, settings)).collect::<Result<_>>()?;
         let (jobs, waiting) = sync_channel(count * 2);
         let (waiting, done) = (Arc::new(Mutex::new(waiting)), Arc::new(Done::default()));
-        let mut encoder =
-            Self { gpu: gpu.clone(), settings, jobs: Some(jobs), done, submitted: 0, taken: 0, threads: Vec::new() };
+        let mut encoder = Self {
+            gpu: gpu.clone(),
+            settings,
+            jobs: Some(jobs),
+            done,
+            submitted: 0,
+            taken: 0,
+            threads: Vec::new(),
+        };
         for lane in lanes {
             let (waiting, done) = (Arc::clone(&waiting), Arc::clone(&encoder.done));
             let thread = std::thread::Builder::new()
@@ -169,11 +176,14 @@ impl JpegEncoder {
             }
             if self.threads.iter().all(JoinHandle::is_finished) {
                 self.taken += 1;
-                return Some(Err(self.gpu.error(Kind::Failed, "encode JPEG", "the encoder's threads have ended")));
+                return Some(Err(self.gpu.error(
+                    Kind::Failed,
+                    "encode JPEG",
+                    "the encoder's threads have ended",
+                )));
             }
             let wait = std::time::Duration::from_millis(200);
-            results =
-                self.done.arrived.wait_timeout(results, wait).unwrap_or_else(PoisonError::into_inner).0;
+            results = self.done.arrived.wait_timeout(results, wait).unwrap_or_else(PoisonError::into_inner).0;
         }
     }
 }
@@ -303,7 +313,11 @@ impl Lane {
         let over = self.stream.synchronize();
         asked.and(over)?;
         let file = bytes.bytes().get(..length).ok_or_else(|| {
-            gpu.error(Kind::Failed, "encode JPEG", format!("the library gave {length} bytes, of {most} at most"))
+            gpu.error(
+                Kind::Failed,
+                "encode JPEG",
+                format!("the library gave {length} bytes, of {most} at most"),
+            )
         })?;
         if job.segments == Segments::default() {
             Ok(file.to_vec())

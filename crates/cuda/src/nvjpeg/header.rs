@@ -169,9 +169,7 @@ pub fn read(data: &[u8]) -> Result<Header> {
         if marker == 0xda {
             return found.header(body, data);
         }
-        found
-            .segment(marker, body)
-            .ok_or_else(|| bad(format!("the segment {marker:02X} is damaged")))?;
+        found.segment(marker, body).ok_or_else(|| bad(format!("the segment {marker:02X} is damaged")))?;
     }
 }
 
@@ -302,8 +300,7 @@ impl<'a> Found<'a> {
         let wanted = self.components.iter().fold(0u8, |all, c| all | 1 << c.table);
         let has = |wanted: u8, seen: u8| wanted & !seen == 0;
         let coded = arithmetic || has(dc, self.tables.dc) && has(ac, self.tables.ac);
-        let segments =
-            Segments { exif: self.exif.map(<[u8]>::to_vec), icc: self.profile.whole() };
+        let segments = Segments { exif: self.exif.map(<[u8]>::to_vec), icc: self.profile.whole() };
         Ok(Header {
             width,
             height,
@@ -471,7 +468,8 @@ pub fn with_segments(jpeg: &[u8], segments: &Segments) -> Result<Vec<u8>> {
 
 fn segment(out: &mut Vec<u8>, marker: u8, parts: &[&[u8]]) -> Result<()> {
     let length = 2 + parts.iter().map(|p| p.len()).sum::<usize>();
-    let length = u16::try_from(length).map_err(|_| bad(format!("{length} bytes are too many for a segment")))?;
+    let length =
+        u16::try_from(length).map_err(|_| bad(format!("{length} bytes are too many for a segment")))?;
     out.extend_from_slice(&[0xff, marker]);
     out.extend_from_slice(&length.to_be_bytes());
     parts.iter().for_each(|p| out.extend_from_slice(p));

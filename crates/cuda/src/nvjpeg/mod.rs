@@ -8,9 +8,9 @@
 //! nvJPEG takes memory of the GPU beside the crate's pools, which its limit doesn't cover; it is given back when decoder or encoder is
 //! dropped.
 
-mod batched;
 mod decode;
 mod encode;
+mod engines;
 pub mod header;
 mod phases;
 mod sys;

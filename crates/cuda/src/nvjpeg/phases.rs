@@ -1,4 +1,4 @@
-//! One image at a time with CUDA, in the library's phases: what its batched decoder doesn't take.
+//! One image at a time with CUDA, in the library's phases: what the engines don't take.
 
 use super::sys::{Api, Handle, backend, call};
 use super::{Owned, image};
@@ -32,8 +32,9 @@ struct State {
 impl State {
     fn new(api: &'static Api, gpu: &Gpu, handle: Handle, backend: i32) -> Result<Self> {
         let none = std::ptr::null();
-        let decoder =
-            Owned::new(gpu, api.decoder_destroy, |out| call!(api, gpu, decoder_create(handle, backend, out)))?;
+        let decoder = Owned::new(gpu, api.decoder_destroy, |out| {
+            call!(api, gpu, decoder_create(handle, backend, out))
+        })?;
         let state = Owned::new(gpu, api.state_destroy, |out| {
             call!(api, gpu, decoder_state_create(handle, decoder.raw, out))
         })?;
@@ -77,7 +78,8 @@ impl Lane {
         call!(api, gpu, params_output(params, output))?;
         let supports = |state: &State| {
             let mut not = 1;
-            call!(api, gpu, decoder_supported(state.decoder.raw, jpeg, params, &raw mut not)).map(|()| not == 0)
+            call!(api, gpu, decoder_supported(state.decoder.raw, jpeg, params, &raw mut not))
+                .map(|()| not == 0)
         };
         let State { state, decoder, .. } = if !progressive && supports(&self.on_gpu)? {
             &self.on_gpu

@@ -207,10 +207,8 @@ const NAMES: [&str; 4] = ["libnvjpeg.so.13", "libnvjpeg.so.12", "libnvjpeg.so.11
 fn find() -> Result<Api> {
     if let Some(path) = std::env::var_os("FRAMELOOM_NVJPEG") {
         return open(Path::new(&path)).map_err(|e| {
-            let why = format!(
-                "FRAMELOOM_NVJPEG names {}, which can't be used: {e}",
-                Path::new(&path).display()
-            );
+            let why =
+                format!("FRAMELOOM_NVJPEG names {}, which can't be used: {e}", Path::new(&path).display());
             CudaError::ours(Kind::Missing, "nvJPEG", why)
         });
     }
@@ -221,7 +219,9 @@ fn find() -> Result<Api> {
     for path in by_name.chain(by_path) {
         match open(&path) {
             Ok(api) => return Ok(api),
-            Err(e) if path.is_absolute() => refused = Some(format!("; {} can't be used: {e}", path.display())),
+            Err(e) if path.is_absolute() => {
+                refused = Some(format!("; {} can't be used: {e}", path.display()))
+            }
             Err(_) => {}
         }
     }
@@ -241,7 +241,9 @@ fn open(path: &Path) -> std::result::Result<Api, libloading::Error> {
 /// Where toolkits and Python packages put libraries.
 fn folders() -> Vec<PathBuf> {
     let mut folders: Vec<PathBuf> =
-        ["/usr/local/cuda/lib64", "/usr/local/cuda/targets/x86_64-linux/lib", "/opt/cuda/lib64"].map(PathBuf::from).into();
+        ["/usr/local/cuda/lib64", "/usr/local/cuda/targets/x86_64-linux/lib", "/opt/cuda/lib64"]
+            .map(PathBuf::from)
+            .into();
     if let Some(home) = std::env::var_os("CUDA_HOME").or_else(|| std::env::var_os("CUDA_PATH")) {
         folders.push(Path::new(&home).join("lib64"));
     }

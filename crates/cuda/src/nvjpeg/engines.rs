@@ -1,4 +1,4 @@
-//! Many images in one call: on the GPU's JPEG engines, or with CUDA.
+//! Many images in one call, on the GPU's JPEG engines.
 
 use super::sys::{self, Api, Handle, backend, call};
 use super::{Owned, create_handle, image};
@@ -18,12 +18,12 @@ pub(super) struct Item<'a> {
     pub output: i32,
 }
 
-/// One back end of the library's batched decoder.
-pub(super) struct Batched {
+/// The JPEG engines of a GPU.
+pub(super) struct Engines {
     /// Each is used by one thread at a time.
     pub lanes: Vec<Mutex<Lane>>,
-    /// JPEG engines; 0 with CUDA.
-    pub engines: u32,
+    /// How many there are. A call deals its images to them in turn.
+    pub count: u32,
     pub handle: Owned,
     api: &'static Api,
     gpu: Gpu,
@@ -34,27 +34,21 @@ pub(super) struct Lane {
     stream: Stream,
 }
 
-impl Batched {
-    /// The engines; `None` where the GPU has none.
-    pub(super) fn engines(api: &'static Api, gpu: &Gpu, lanes: usize) -> Result<Option<Self>> {
-        match Self::new(api, gpu, backend::HARDWARE, lanes) {
-            Ok(it) if it.engines > 0 => Ok(Some(it)),
-            Ok(_) | Err(CudaError { kind: Kind::Unsupported, .. }) => Ok(None),
-            Err(e) => Err(e),
+impl Engines {
+    /// `None` where the GPU has none.
+    pub(super) fn new(api: &'static Api, gpu: &Gpu, lanes: usize) -> Result<Option<Self>> {
+        let handle = match create_handle(api, gpu, backend::HARDWARE) {
+            Ok(handle) => handle,
+            Err(CudaError { kind: Kind::Unsupported, .. }) => return Ok(None),
+            Err(e) => return Err(e),
+        };
+        let count = api.engines(handle.raw).0;
+        if count == 0 {
+            return Ok(None);
         }
-    }
-
-    /// CUDA, Huffman codes included.
-    pub(super) fn cuda(api: &'static Api, gpu: &Gpu, lanes: usize) -> Result<Self> {
-        Self::new(api, gpu, backend::GPU_HYBRID, lanes)
-    }
-
-    fn new(api: &'static Api, gpu: &Gpu, backend: i32, lanes: usize) -> Result<Self> {
-        let handle = create_handle(api, gpu, backend)?;
-        let engines = if backend == backend::HARDWARE { api.engines(handle.raw).0 } else { 0 };
         let lane = |_| Ok(Mutex::new(Lane { state: None, stream: Stream::new(gpu)? }));
         let lanes = (0..lanes.max(1)).map(lane).collect::<Result<_>>()?;
-        Ok(Self { lanes, engines, handle, api, gpu: gpu.clone() })
+        Ok(Some(Self { lanes, count, handle, api, gpu: gpu.clone() }))
     }
 
     /// Decodes them at once; where that fails each by itself, so that none suffers from another. Waits until they were read.
@@ -91,11 +85,7 @@ impl Batched {
         let begun = call!(api, gpu, batch_initialize(handle, state.raw, count, 1, first.output));
         let asked = begun.and_then(|()| {
             let targets = targets.as_mut_ptr();
-            call!(
-                api,
-                gpu,
-                batch_decode(handle, state.raw, data.as_ptr(), lengths.as_ptr(), targets, stream)
-            )
+            call!(api, gpu, batch_decode(handle, state.raw, data.as_ptr(), lengths.as_ptr(), targets, stream))
         });
         // The images are read, and the memory is written, until this is over.
         let ready = lane.stream.record();
@@ -103,9 +93,8 @@ impl Batched {
         asked.and(over)?;
         let ready = ready?;
         lane.state = Some(state);
-        let picture = |(item, buffer): (&Item<'_>, _)| {
-            Picture::written(buffer, item.layout.clone(), ready.clone())
-        };
+        let picture =
+            |(item, buffer): (&Item<'_>, _)| Picture::written(buffer, item.layout.clone(), ready.clone());
         Ok(items.iter().zip(buffers).map(picture).collect())
     }
 }
