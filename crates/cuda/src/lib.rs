@@ -13,6 +13,7 @@ mod gpu;
 mod kernels;
 mod memory;
 pub mod nvdec;
+pub mod nvjpeg;
 pub mod nvml;
 pub mod peer;
 mod picture;

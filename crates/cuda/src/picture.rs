@@ -42,6 +42,12 @@ impl Picture {
         }
     }
 
+    /// A picture that work which was asked for already writes to `buffer`; `ready` is the end of that work.
+    pub(crate) fn written(buffer: DeviceBuffer, layout: Layout, ready: Event) -> Self {
+        buffer.used_until(ready.clone());
+        Self(Arc::new(Inner { buffer, layout, ready }))
+    }
+
     /// Work in `stream` that reads the picture: `read` gets the address of its first byte and asks for it.
     pub fn read<T>(&self, stream: &Stream, read: impl FnOnce(u64) -> Result<T>) -> Result<T> {
         stream.wait(&self.0.ready)?;
