@@ -206,6 +206,9 @@ pub struct VideoArgs {
     /// Constant quantiser, lower is better.
     #[arg(long, value_name = "NUMBER", help_heading = "Video", conflicts_with = "crf")]
     pub qp: Option<f64>,
+    /// Quality of JPEG, from 1 to 100 (with --encoder mjpeg).
+    #[arg(long, value_name = "1..100", value_parser = clap::value_parser!(u8).range(1..=100), help_heading = "Video", conflicts_with_all = ["crf", "qp"])]
+    pub quality: Option<u8>,
     /// Average bits per second of the video, shared out over the whole input: 5M, 800k.
     #[arg(long, value_name = "RATE", value_parser = rate, help_heading = "Video", conflicts_with_all = ["crf", "qp"])]
     pub bitrate: Option<i64>,
@@ -256,6 +259,7 @@ impl VideoArgs {
                 bufsize: self.bufsize,
                 cbr: self.cbr,
             },
+            quality: self.quality,
             preset: self.preset.clone(),
             tune: self.tune.clone(),
             pixel_format: self.pix_fmt.clone(),

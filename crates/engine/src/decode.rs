@@ -23,7 +23,7 @@ pub trait Decode {
 
 /// The frames of a task by themselves: from its GPU if it has one, else from libavcodec.
 pub fn open<'a>(task: &'a SegmentTask, stop: &'a Arc<AtomicBool>) -> Result<Box<dyn Decode + 'a>> {
-    match task.gpu {
+    match task.gpu.filter(|_| task.gpu_decodes) {
         Some(gpu) => Ok(Box::new(GpuRangeDecoder::open(task, gpu, stop)?)),
         None => Ok(Box::new(RangeDecoder::open(task, stop)?)),
     }

@@ -104,6 +104,9 @@ pub struct VideoOptions {
     pub qp: Option<f64>,
     /// Bit rates.
     pub rate: RateOptions,
+    /// Quality of JPEG, from 1 to 100.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub quality: Option<u8>,
     /// Preset (speed against size).
     pub preset: Option<String>,
     /// Tuning.
@@ -200,6 +203,9 @@ pub struct ContentOptions {
     pub strict: bool,
     /// What is in each output: at least one.
     pub outputs: Vec<OutputOptions>,
+    /// GPUs convert pictures and encode JPEG, where they can. What follows from it stands in the plan.
+    #[serde(skip)]
+    pub gpus: bool,
 }
 
 /// How the job runs: nothing here changes a byte of the output.

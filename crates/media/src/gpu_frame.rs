@@ -8,7 +8,9 @@ use crate::params::CodecParams;
 use ffmpeg_sys_the_third as ff;
 use frameloom_cuda::copy::{HostPicture, HostPlane};
 use frameloom_cuda::nvdec::CodedColour;
-use frameloom_cuda::process::{Colour, Transform, transform as transform_all};
+use frameloom_cuda::process::{
+    ChromaLocation, Colour, ColourChange, Filter, Matrix, Range, Transform, transform as transform_all,
+};
 use frameloom_cuda::{Arrangement, Format, Layout, Model, Picture, Sample, Stream, copy};
 use std::ffi::{c_int, c_void};
 
@@ -21,6 +23,26 @@ pub enum FieldOrder {
     Top,
     /// The lower one.
     Bottom,
+}
+
+/// What a GPU makes of a picture.
+#[derive(Clone, Debug)]
+pub struct GpuConversion {
+    /// Pixels across.
+    pub width: u32,
+    /// Pixels down.
+    pub height: u32,
+    /// FFmpeg's name of the pixel format.
+    pub pixel_format: String,
+    /// Full range of values rather than limited; `None`: as the picture has it.
+    pub full_range: Option<bool>,
+    /// How it is scaled.
+    pub filter: Filter,
+}
+
+/// Whether GPUs work on pictures of that pixel format.
+pub fn gpu_pixel_format(name: &str) -> bool {
+    Format::from_name(name).is_some()
 }
 
 /// Frees what a buffer of FFmpeg's was made of.
@@ -149,6 +171,55 @@ impl Frame {
         Ok(frame)
     }
 
+    /// The frame as it is wanted, on the GPU of `stream`; nobody waits. Matrix and place of chroma stay as they are.
+    pub fn converted_on_gpu(&self, stream: &Stream, to: &GpuConversion) -> Result<Self> {
+        let what = "convert pictures on the GPU";
+        let Some(picture) = self.gpu_picture() else {
+            return Err(MediaError::ours(what, "the picture isn't there"));
+        };
+        let format = Format::from_name(&to.pixel_format).ok_or_else(|| {
+            MediaError::ours(what, format!("pictures of {} can't be made there", to.pixel_format))
+        })?;
+        let range = |full| if full { Range::Full } else { Range::Limited };
+        let full = to.full_range.unwrap_or(self.is_full_range());
+        let from = Colour {
+            matrix: match self.raw().colorspace {
+                ff::AVColorSpace::BT709 => Matrix::Bt709,
+                ff::AVColorSpace::BT2020_NCL | ff::AVColorSpace::BT2020_CL => Matrix::Bt2020,
+                // What FFmpeg's scaler takes pictures without a matrix for.
+                _ => Matrix::Bt601,
+            },
+            range: range(self.is_full_range()),
+            chroma: match self.raw().chroma_location {
+                ff::AVChromaLocation::CENTER => ChromaLocation::Center,
+                ff::AVChromaLocation::TOPLEFT => ChromaLocation::TopLeft,
+                ff::AVChromaLocation::TOP => ChromaLocation::Top,
+                ff::AVChromaLocation::BOTTOMLEFT => ChromaLocation::BottomLeft,
+                ff::AVChromaLocation::BOTTOM => ChromaLocation::Bottom,
+                _ => ChromaLocation::Left,
+            },
+        };
+        let transform = Transform {
+            crop: None,
+            size: (to.width as usize, to.height as usize),
+            filter: to.filter,
+            pad: None,
+            format,
+            colour: ColourChange { from, to: Colour { range: range(full), ..from } },
+            normalise: None,
+        };
+        let made = transform_all(stream, std::slice::from_ref(picture), &transform)
+            .map_err(|e| MediaError::ours(what, e.to_string()))?;
+        let made = made.into_iter().next().ok_or_else(|| MediaError::ours(what, "nothing came of it"))?;
+        let mut frame = self.with_gpu_picture(made)?;
+        frame.raw_mut().color_range = match (to.full_range, full) {
+            (None, _) => self.raw().color_range,
+            (Some(_), true) => ff::AVColorRange::JPEG,
+            (Some(_), false) => ff::AVColorRange::MPEG,
+        };
+        Ok(frame)
+    }
+
     fn copy_properties_to(&self, frame: &mut Self) -> Result<()> {
         // SAFETY: both are valid.
         check(unsafe { ff::av_frame_copy_props(frame.0, self.0) }, || "copy a frame's properties".into())?;
@@ -170,9 +241,8 @@ impl Frame {
     }
 }
 
-/// The picture with a plane for each component and bits at the low end; nothing is computed.
-fn plain(stream: &Stream, picture: &Picture) -> frameloom_cuda::Result<Picture> {
-    let format = picture.format();
+/// The format that libavcodec's decoders give for it: a plane for each component, bits at the low end.
+pub(crate) fn plain_format(format: Format) -> Format {
     let sample = match format.sample {
         Sample::U16 { bits, .. } => Sample::U16 { bits, high: false },
         other => other,
@@ -181,8 +251,13 @@ fn plain(stream: &Stream, picture: &Picture) -> frameloom_cuda::Result<Picture> 
         Model::Yuv { .. } | Model::Gray => Arrangement::Planar,
         Model::Rgb => format.arrangement,
     };
-    let wanted = Format { arrangement, sample, ..format };
-    if wanted == format {
+    Format { arrangement, sample, ..format }
+}
+
+/// The picture in its plain format; nothing is computed.
+fn plain(stream: &Stream, picture: &Picture) -> frameloom_cuda::Result<Picture> {
+    let wanted = plain_format(picture.format());
+    if wanted == picture.format() {
         return Ok(picture.clone());
     }
     let transform = Transform::convert(picture.width(), picture.height(), wanted, Colour::default());

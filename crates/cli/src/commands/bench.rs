@@ -106,6 +106,7 @@ fn content(args: &BenchTranscodeArgs, input_options: InputOptions) -> Result<Con
         segment_seconds: None,
         one_pass: true,
         packaging: None,
+        gpus: false,
         strict: false,
         outputs,
     })

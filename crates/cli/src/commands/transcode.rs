@@ -89,6 +89,7 @@ pub fn job(args: &TranscodeArgs) -> Result<TranscodeJob> {
             segment_seconds: args.segment,
             one_pass: args.two_pass == "off",
             packaging,
+            gpus: args.devices.as_ref().is_some_and(|d| d.cuda.is_some()),
             strict: args.strict,
             outputs: options,
         },

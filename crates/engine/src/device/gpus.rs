@@ -15,6 +15,8 @@ const SESSIONS: usize = 8;
 
 struct State {
     gpu: Gpu,
+    /// It decodes the job's video.
+    decodes: bool,
     sessions: usize,
     failures: u32,
 }
@@ -26,6 +28,8 @@ pub struct Gpus {
     most: Option<usize>,
     /// The processor decodes nothing, not even what failed on a GPU.
     alone: bool,
+    /// Every segment has work for a GPU beside decoding.
+    needed: bool,
 }
 
 impl std::fmt::Debug for Gpus {
@@ -35,12 +39,13 @@ impl std::fmt::Debug for Gpus {
 }
 
 impl Gpus {
-    /// Those that decode `video`, and why some or all of the chosen ones don't.
-    pub fn for_decoding(
+    /// Those that were chosen, if they have work: because `needed`, or because they decode `video`. Also why some of them don't decode.
+    pub fn of_job(
         choice: &DeviceChoice,
         on: DecodeOn,
         sessions: Option<usize>,
         video: &CodecParams,
+        needed: bool,
     ) -> Result<(Option<Arc<Self>>, Vec<String>)> {
         let gpus = choice.gpus()?;
         let mut said = Vec::new();
@@ -52,20 +57,24 @@ impl Gpus {
                 DecodeOn::Auto | DecodeOn::Cpu => Ok((None, said)),
             };
         }
-        if on == DecodeOn::Cpu {
-            return Ok((None, said));
-        }
         let mut states = Vec::new();
         for gpu in gpus {
-            match refusal(&gpu, video, on == DecodeOn::Gpu)? {
-                None => states.push(State { gpu, sessions: 0, failures: 0 }),
-                Some(why) if on == DecodeOn::Gpu => {
-                    let mut error = Error::new(ErrorKind::Device, why)
-                        .hint("--decode auto decodes on the processor what a GPU can't");
-                    error.place.device = Some(format!("cuda:{}", gpu.ordinal()));
-                    return Err(error);
-                }
-                Some(why) => said.push(format!("cuda:{}: {why}; the processor decodes it", gpu.ordinal())),
+            let refusal = match on {
+                DecodeOn::Cpu => Some(None),
+                _ => refusal(&gpu, video, on == DecodeOn::Gpu)?.map(Some),
+            };
+            if let (Some(Some(why)), DecodeOn::Gpu) = (&refusal, on) {
+                let mut error = Error::new(ErrorKind::Device, why.as_str())
+                    .hint("--decode auto decodes on the processor what a GPU can't");
+                error.place.device = Some(format!("cuda:{}", gpu.ordinal()));
+                return Err(error);
+            }
+            let decodes = refusal.is_none();
+            if let Some(Some(why)) = refusal {
+                said.push(format!("cuda:{}: {why}; the processor decodes it", gpu.ordinal()));
+            }
+            if decodes || needed {
+                states.push(State { gpu, decodes, sessions: 0, failures: 0 });
             }
         }
         if states.is_empty() {
@@ -76,7 +85,7 @@ impl Gpus {
             _ => sessions,
         };
         let alone = on == DecodeOn::Gpu;
-        Ok((Some(Arc::new(Self { states: Mutex::new(states), most, alone })), said))
+        Ok((Some(Arc::new(Self { states: Mutex::new(states), most, alone, needed })), said))
     }
 
     fn states(&self) -> std::sync::MutexGuard<'_, Vec<State>> {
@@ -88,20 +97,39 @@ impl Gpus {
         self.states().len()
     }
 
-    /// Whether a GPU may decode what was tried so often before.
-    pub fn may_try(&self, attempt: u32) -> bool {
-        attempt == 0 || self.alone
+    /// Whether any of them decodes.
+    pub fn decode(&self) -> bool {
+        self.states().iter().any(|s| s.decodes)
     }
 
-    /// A session on the GPU that has the fewest; `None` when all are full or retired.
-    pub fn session(self: &Arc<Self>) -> Option<Session> {
+    /// A session for a segment that was tried so often before: on the GPU that has the fewest. `None`: the processor is to do it all.
+    /// An error when it can't, and no GPU is left to be trusted.
+    pub fn session(self: &Arc<Self>, attempt: u32) -> Result<Option<Session>> {
         let mut states = self.states();
-        let free = states
+        let trusted = |s: &&mut State| s.failures < TRUSTED;
+        // What has failed on a GPU is decoded by the processor, where that may be.
+        let may_decode = attempt == 0 || self.alone;
+        let decoder = states
             .iter_mut()
-            .filter(|s| s.failures < TRUSTED && self.most.is_none_or(|most| s.sessions < most))
-            .min_by_key(|s| s.sessions)?;
-        free.sessions += 1;
-        Some(Session { gpus: self.clone(), gpu: free.gpu.ordinal() })
+            .filter(trusted)
+            .filter(|s| may_decode && s.decodes && self.most.is_none_or(|most| s.sessions < most))
+            .min_by_key(|s| s.sessions);
+        if let Some(state) = decoder {
+            state.sessions += 1;
+            return Ok(Some(Session { gpus: self.clone(), gpu: state.gpu.ordinal(), decodes: true }));
+        }
+        if !self.needed && !self.alone {
+            return Ok(None);
+        }
+        match states.iter_mut().filter(trusted).min_by_key(|s| s.sessions) {
+            // It is full, and whoever asked for that has nobody else.
+            Some(state) => {
+                state.sessions += 1;
+                Ok(Some(Session { gpus: self.clone(), gpu: state.gpu.ordinal(), decodes: self.alone }))
+            }
+            None => Err(Error::new(ErrorKind::Device, "all GPUs of this job have failed again and again")
+                .hint("--resume goes on from the finished segments, with GPUs of the same kind of work")),
+        }
     }
 
     fn with(&self, gpu: u32, change: impl FnOnce(&mut State)) {
@@ -115,12 +143,18 @@ impl Gpus {
 pub struct Session {
     gpus: Arc<Gpus>,
     gpu: u32,
+    decodes: bool,
 }
 
 impl Session {
     /// Number of the GPU.
     pub fn gpu(&self) -> u32 {
         self.gpu
+    }
+
+    /// Whether it decodes.
+    pub fn decodes(&self) -> bool {
+        self.decodes
     }
 
     /// How it went: true when the GPU gets no more work from now on.

@@ -96,7 +96,7 @@ pub fn run(job: &BenchJob, control: &Control, each: &mut dyn FnMut(&Measured)) -
     }
     let task = match &job.work {
         Work::Decode(options) => decoding(&job.input, options, control)?,
-        Work::Transcode(content) => transcoding(&job.input, content, control)?,
+        Work::Transcode(content) => transcoding(&job.input, content, job.devices.cuda.is_some(), control)?,
     };
     warn_of_memory(job, &task, control);
     let gpus: Vec<u32> = job.devices.gpus()?.iter().map(frameloom_cuda::Gpu::ordinal).collect();
@@ -125,18 +125,24 @@ fn decoding(input: &InputTarget, options: &InputOptions, control: &Control) -> R
         renditions: Vec::new(),
         decoder_threads: 1,
         gpu: None,
+        gpu_decodes: false,
         round: 0,
         attempt: 0,
     })
 }
 
 /// The whole video stream, with the settings that a job would have; where its files go is left open.
-fn transcoding(input: &InputTarget, content: &ContentOptions, control: &Control) -> Result<SegmentTask> {
+fn transcoding(
+    input: &InputTarget,
+    content: &ContentOptions,
+    gpus: bool,
+    control: &Control,
+) -> Result<SegmentTask> {
     let job = TranscodeJob {
         input: input.clone(),
         outputs: vec![OutputTarget::File("/dev/null".into()); content.outputs.len()],
         sets: Vec::new(),
-        content: ContentOptions { one_pass: true, ..content.clone() },
+        content: ContentOptions { one_pass: true, gpus, ..content.clone() },
         run: RunOptions { overwrite: Overwrite::Yes, ..RunOptions::default() },
     };
     let prepared = prepare(&job, control)?;
@@ -163,6 +169,7 @@ fn transcoding(input: &InputTarget, content: &ContentOptions, control: &Control)
         renditions,
         decoder_threads: 1,
         gpu: None,
+        gpu_decodes: false,
         round: 0,
         attempt: 0,
     })
@@ -209,6 +216,7 @@ fn measure(
         for (number, frames) in running.frames.iter().enumerate() {
             let mut task = task.clone();
             task.gpu = gpus.get(number % gpus.len().max(1)).copied();
+            task.gpu_decodes = task.gpu.is_some();
             if let Some(scratch) = &scratch {
                 for rendition in &mut task.renditions {
                     rendition.output = scratch.0.join(format!("{number}-{}", rendition.number));

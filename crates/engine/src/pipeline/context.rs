@@ -170,6 +170,7 @@ impl Context {
             renditions: self.renditions(asked)?,
             decoder_threads: self.decoder_threads,
             gpu: None,
+            gpu_decodes: false,
             round: asked.round,
             attempt: asked.attempt,
         })

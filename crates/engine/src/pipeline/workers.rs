@@ -67,7 +67,12 @@ fn work_on(context: &Arc<Context>, worker: usize, tracks: &Tracks, mut item: Wor
     let (trace, metrics) = (&context.trace, &*context.metrics);
     let observer = Observer { progress: &report, trace, tracks, name: &name, metrics };
     let mut damaged = false;
+    let (session, refused) = match session {
+        Ok(session) => (session, None),
+        Err(error) => (None, Some(error.in_segment(task.segment.id))),
+    };
     let outcome = catch_unwind(AssertUnwindSafe(|| match item {
+        _ if refused.is_some() => refused.map_or_else(|| Err(Error::interrupted()), Err),
         Work::Range(task) => match &context.worker_command {
             Some(command) if context.run.isolate => {
                 let _span = trace.span(tracks.encode[0], "process", &[]);
@@ -105,12 +110,17 @@ fn work_on(context: &Arc<Context>, worker: usize, tracks: &Tracks, mut item: Wor
     Message::Outcome { worker, task, seconds: begun.elapsed().as_secs_f64(), dealt, result: Box::new(result) }
 }
 
-/// Lets a GPU decode a range, if one has room. What has failed once is decoded by the processor.
-fn on_a_gpu(context: &Arc<Context>, item: &mut Work) -> Option<Session> {
-    let Work::Range(task) = item else { return None };
-    let session = context.gpus.as_ref().filter(|g| g.may_try(task.attempt))?.session()?;
-    task.gpu = Some(session.gpu());
-    Some(session)
+/// Gives a segment to a GPU, if there is work for one.
+fn on_a_gpu(context: &Arc<Context>, item: &mut Work) -> Result<Option<Session>> {
+    let Some(gpus) = &context.gpus else { return Ok(None) };
+    let (task, dealt) = match item {
+        Work::Range(task) => (task, false),
+        Work::Dealt(task, _) => (task, true),
+    };
+    let session = gpus.session(if dealt { 1 } else { task.attempt })?;
+    task.gpu = session.as_ref().map(Session::gpu);
+    task.gpu_decodes = session.as_ref().is_some_and(Session::decodes) && !dealt;
+    Ok(session)
 }
 
 pub(super) fn panic_text(panic: &(dyn std::any::Any + Send)) -> &str {

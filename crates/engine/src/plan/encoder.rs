@@ -26,10 +26,22 @@ pub struct Allocation {
     pub source_size: (u32, u32),
     /// Full-range pictures are wanted from limited-range ones (`Some(true)`), or as the source has them.
     pub full_range: Option<bool>,
+    /// What a GPU does, where the bytes depend on it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub gpu: Option<GpuWork>,
     /// The rate that is to be kept.
     pub rate: Option<RateGoal>,
     /// What the user should know.
     pub warnings: Vec<String>,
+}
+
+/// What a GPU does between decoder and sink. Its arithmetic isn't the processor's, so that a segment goes to GPUs only.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct GpuWork {
+    /// It changes size, pixel format or range.
+    pub converts: bool,
+    /// It encodes JPEG, with this quality (1 to 100).
+    pub jpeg_quality: Option<u8>,
 }
 
 /// What is peculiar about an encoder.
@@ -239,6 +251,10 @@ pub fn allocate(
             checked(&mut options, info, setting.flag, &setting.key, &setting.value)?;
         }
     }
+    if video.quality.is_some() && info.name != "mjpeg" {
+        return Err(Error::usage(format!("--quality is for JPEG, and {} has none", info.name))
+            .hint("use --crf or --qp, or --encoder mjpeg"));
+    }
     let mut quantiser = None;
     if let Some(crf) = video.crf {
         let Some(key) = rules.crf.filter(|key| knows(&info.name, key)) else {
@@ -350,6 +366,7 @@ pub fn allocate(
         last_not_key: info.codec == "h264",
         source_size,
         full_range,
+        gpu: None,
         rate: goal,
         warnings,
     };

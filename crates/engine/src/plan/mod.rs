@@ -1,6 +1,7 @@
 //! The plan: what will be done, decided before anything is encoded, from the input, the request and the libraries alone.
 
 pub mod encoder;
+pub mod gpu;
 pub mod layout;
 pub mod rate;
 pub mod size;
@@ -176,6 +177,12 @@ impl Plan {
                 format.global_header,
             )
             .map_err(|e| if e.kind == ErrorKind::Input { e.in_file(input.name.clone()) } else { e })?;
+            let mut allocation = allocation;
+            if content.gpus {
+                let (work, said) = gpu::work(&allocation, &video.params, output.video.quality);
+                allocation.gpu = work;
+                allocation.warnings.extend(said);
+            }
             renditions.push(Rendition { format: format.name.clone(), allocation });
         }
         let seconds = f64::from(frames) / rate.to_f64();

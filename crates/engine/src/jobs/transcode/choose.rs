@@ -70,19 +70,23 @@ pub(super) fn choose_run(job: &TranscodeJob, control: &Control, prepared: &mut P
         return Err(Error::new(ErrorKind::Internal, "no program for worker processes"));
     }
     let run = &job.run;
-    let (gpus, said) = Gpus::for_decoding(&run.devices, run.decode, run.sessions_per_device, video)?;
+    let needed = plan.renditions.iter().any(|r| r.allocation.gpu.is_some());
+    let (gpus, said) = Gpus::of_job(&run.devices, run.decode, run.sessions_per_device, video, needed)?;
     prepared.notes.extend(said);
     prepared.gpus = gpus;
-    let inexact = !Codec::from_name(&video.codec).is_none_or(is_exact);
-    if prepared.gpus.is_some() && prepared.feed == Feed::Shared {
+    if prepared.gpus.as_ref().is_some_and(|g| g.decode()) && prepared.feed == Feed::Shared {
         if run.decode == DecodeOn::Gpu {
             return Err(Error::usage(
                 "--decode gpu needs the split feed: the shared one decodes on the processor",
             ));
         }
         prepared.notes.push("the shared feed decodes on the processor".into());
-        prepared.gpus = None;
+        if !needed {
+            prepared.gpus = None;
+        }
     }
+    let inexact = !Codec::from_name(&video.codec).is_none_or(is_exact)
+        && prepared.gpus.as_ref().is_some_and(|g| g.decode());
     // All encoders can work when the decoder may be whole segments ahead; a quarter of the free memory is for that.
     let room = (device.memory.available / 4).max(64 << 20);
     let wanted = prepared.workers.saturating_mul(plan.length.frames as usize).max(8);
@@ -91,7 +95,7 @@ pub(super) fn choose_run(job: &TranscodeJob, control: &Control, prepared: &mut P
         Some(frames) => Limits { items: frames.max(1), bytes: usize::MAX },
         None => Limits { items: wanted.min(fits).max(1), bytes: usize::try_from(room).unwrap_or(usize::MAX) },
     };
-    if prepared.gpus.is_some() && inexact {
+    if inexact {
         prepared.plan.decoder = Some("nvdec".into());
         prepared.hash = prepared.plan.hash()?;
     }
