@@ -42,7 +42,8 @@ impl Device {
         // A second encoder fills the gaps while the first one begins a segment; several outputs fill each other's.
         let least = if encoders.len() == 1 { self.cores.min(2) } else { 1 };
         // On 16 cores four x264 workers of four threads kept 12 cores busy (lookahead, seams, the last frames of a segment). Eight took
-        // less time than six, one run each (bench/runs/2026-11-21-xeon-16cores); more than eight of four threads was not tried.
+        // less time than six, one run each (bench/runs/2026-11-21-xeon-16cores). Four of eight threads took as long as eight of four with
+        // x264 and longer with x265, two of sixteen longer with x264 (threads-*.json there).
         // SVT-AV1 has fewer gaps: on 64 cores 24 workers were faster than 32 (bench/runs/2026-11-21-xeon-64cores).
         let steady = encoders.iter().all(|e| e.steady);
         let busy = if steady { self.cores + self.cores / 2 } else { 2 * self.cores };
