@@ -92,6 +92,11 @@ impl Gpus {
         self.states.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// All of them.
+    pub fn all(&self) -> Vec<Gpu> {
+        self.states().iter().map(|s| s.gpu.clone()).collect()
+    }
+
     /// How many there are.
     pub fn count(&self) -> usize {
         self.states().len()
