@@ -17,7 +17,7 @@ pub fn objects(outcome: &Outcome) -> Vec<Value> {
 }
 
 #[track_caller]
-fn of_type(all: &[Value], kind: &str) -> Vec<Value> {
+pub fn of_type(all: &[Value], kind: &str) -> Vec<Value> {
     all.iter().filter(|o| o["type"] == kind).cloned().collect()
 }
 
