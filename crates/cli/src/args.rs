@@ -1,11 +1,13 @@
 //! What may be typed. Completions and man pages come from the same definition.
 
+mod images;
 mod tuning;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use frameloom::options::{RateOptions, VideoOptions};
 use frameloom_media::Rational;
 use std::path::PathBuf;
+pub use images::ImagesArgs;
 pub use tuning::TuningArgs;
 
 /// Transcodes video with every core of the machine: closed segments in parallel, one exact file.
@@ -38,6 +40,8 @@ pub enum Command {
     Transcode(Box<TranscodeArgs>),
     /// Run many jobs from a file, on one pool of workers.
     Run(RunArgs),
+    /// Convert many images: size, format, quality.
+    Images(ImagesArgs),
     /// Show what the index knows of a file.
     Probe(ProbeArgs),
     /// Show what this machine offers.
