@@ -1,11 +1,13 @@
 //! What may be typed. Completions and man pages come from the same definition.
 
+mod images;
 mod tuning;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use frameloom::device::choice::DeviceChoice;
 use frameloom::options::{RateOptions, VideoOptions};
 use frameloom_media::Rational;
+pub use images::ImagesArgs;
 use std::path::PathBuf;
 pub use tuning::TuningArgs;
 
@@ -39,6 +41,8 @@ pub enum Command {
     Transcode(Box<TranscodeArgs>),
     /// Run many jobs from a file, on one pool of workers.
     Run(RunArgs),
+    /// Convert many images: size, format, quality.
+    Images(ImagesArgs),
     /// Show what the index knows of a file.
     Probe(ProbeArgs),
     /// Show what this machine offers.

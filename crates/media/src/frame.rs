@@ -213,6 +213,23 @@ impl Frame {
         found
     }
 
+    /// The pixel format has transparency (a palette may have it).
+    pub fn has_alpha(&self) -> bool {
+        self.descriptor().is_some_and(|d| d.flags & u64::from(ff::AV_PIX_FMT_FLAG_ALPHA as u32) != 0)
+    }
+
+    /// The ICC colour profile that came with the picture.
+    pub fn icc_profile(&self) -> Option<&[u8]> {
+        // SAFETY: valid frame; null or an entry that lives as long as the frame, whose size belongs to its data.
+        unsafe {
+            let item = ff::av_frame_get_side_data(self.0, ff::AVFrameSideDataType::ICC_PROFILE);
+            if item.is_null() || (*item).data.is_null() {
+                return None;
+            }
+            Some(std::slice::from_raw_parts((*item).data, (*item).size as usize))
+        }
+    }
+
     /// Names of the side data that the frame carries.
     pub fn side_data_names(&self) -> Vec<String> {
         (0..usize::try_from(self.raw().nb_side_data).unwrap_or(0))

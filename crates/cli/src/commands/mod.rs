@@ -3,6 +3,7 @@
 pub mod bench;
 pub mod completions;
 pub mod devices;
+pub mod images;
 pub mod man;
 pub mod probe;
 pub mod run;

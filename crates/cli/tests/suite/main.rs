@@ -9,6 +9,7 @@ mod exact;
 mod failure;
 mod from_ffmpeg;
 mod hls;
+mod images;
 mod jobs;
 mod looks;
 mod odd;

@@ -90,6 +90,8 @@ pub struct JpegDecoder {
     parsers: Vec<Mutex<Owned>>,
     engines: Option<Engines>,
     cuda: Vec<Mutex<Option<phases::Lane>>>,
+    /// Calls so far: each begins with another lane, so that calls of several threads don't wait for the same one.
+    calls: AtomicUsize,
     // Destroyed after everything that was made with it.
     handle: Owned,
     api: &'static Api,
@@ -120,7 +122,16 @@ impl JpegDecoder {
         };
         let parsers = (0..PARSERS).map(parser).collect::<Result<_>>()?;
         let cuda = (0..settings.cuda_lanes.max(1)).map(|_| Mutex::default()).collect();
-        Ok(Self { settings, parsers, engines, cuda, handle, api, gpu: gpu.clone() })
+        Ok(Self {
+            settings,
+            parsers,
+            engines,
+            cuda,
+            calls: AtomicUsize::new(0),
+            handle,
+            api,
+            gpu: gpu.clone(),
+        })
     }
 
     /// Its GPU.
@@ -140,7 +151,7 @@ impl JpegDecoder {
     }
 
     /// Decodes images; each has a result of its own, in their order. Waits until they are decoded, as the library reads them until then;
-    /// several threads may call it at once. [`Kind::Unsupported`] says that the CPU may be able to (CMYK, 12 bits, arithmetic coding and
+    /// several threads may call it at once, and two keep the engines at work. [`Kind::Unsupported`] says that the CPU may be able to (CMYK, 12 bits, arithmetic coding and
     /// the like), [`Kind::Data`] that an image is damaged.
     pub fn decode_batch(&self, images: &[&[u8]]) -> Vec<Result<Picture>> {
         let plans = self.plans(images);
@@ -157,10 +168,11 @@ impl JpegDecoder {
         }
         let chunks = chunks(&mut engines, self.settings.engine_chunk, self.engines());
         let collected = Mutex::new(Vec::with_capacity(images.len()));
+        let call = self.calls.fetch_add(1, Ordering::Relaxed);
         let (next_chunk, next_image) = (AtomicUsize::new(0), AtomicUsize::new(0));
         std::thread::scope(|scope| {
             if let Some(engines) = &self.engines {
-                for lane in engines.lanes.iter().take(chunks.len()) {
+                for lane in turned(&engines.lanes, call).take(chunks.len()) {
                     let (chunks, next, collected) = (&chunks, &next_chunk, &collected);
                     scope.spawn(move || {
                         let mut lane = lock(lane);
@@ -172,7 +184,7 @@ impl JpegDecoder {
                     });
                 }
             }
-            for lane in self.cuda.iter().take(cuda.len()) {
+            for lane in turned(&self.cuda, call).take(cuda.len()) {
                 let (jobs, next, collected) = (&cuda, &next_image, &collected);
                 scope.spawn(move || self.cuda_jobs(lane, images, jobs, next, collected));
             }
@@ -286,6 +298,12 @@ impl std::fmt::Debug for JpegDecoder {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "JpegDecoder({:?}, {} engines)", self.gpu, self.engines())
     }
+}
+
+/// All of them, beginning with another one each time.
+fn turned<T>(all: &[T], first: usize) -> impl Iterator<Item = &T> {
+    let (before, after) = all.split_at(first % all.len().max(1));
+    after.iter().chain(before)
 }
 
 fn item<'a>(images: &[&'a [u8]], (i, plan): &Job<'a>) -> Item<'a> {

@@ -1,0 +1,59 @@
+//! `frameloom images`.
+
+use super::{Workers, workers};
+use clap::{Args, ValueEnum};
+use frameloom::jobs::images::{Devices, Kind};
+use std::path::PathBuf;
+
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Exit codes: 0 done, 1 at least one image failed (the last line says how many), 2 usage, 130 interrupted."
+)]
+pub struct ImagesArgs {
+    /// Images (JPEG, PNG, WebP, BMP, TIFF), folders with all that is below, patterns ("*.png", "**"), and lists of them ("@FILE").
+    #[arg(required = true)]
+    pub inputs: Vec<PathBuf>,
+    /// The folder for the images; it is made where it is missing. The structure of folders is kept.
+    #[arg(short, long, value_name = "FOLDER")]
+    pub output: PathBuf,
+    /// Kind of the images; otherwise that of each input, PNG for BMP and TIFF.
+    #[arg(long, value_enum)]
+    pub format: Option<ImageFormat>,
+    /// Size of the images as they are seen: 1280x720, or -2x720 to keep the shape with an even width.
+    #[arg(long, value_name = "WxH", allow_hyphen_values = true)]
+    pub size: Option<frameloom::plan::size::Size>,
+    /// Quality of JPEG and WebP, 1 to 100.
+    #[arg(long, value_name = "NUMBER", default_value = "90", value_parser = clap::value_parser!(u8).range(1..=100))]
+    pub quality: u8,
+    /// Where images are made: cpu, cuda, or GPUs by number (cuda:0,cuda:1). GPUs take JPEG to JPEG without --size; the CPU does the rest.
+    #[arg(long, value_name = "DEVICES", default_value = "cpu")]
+    pub devices: Devices,
+    /// Threads on the CPU, or "auto": one for each core.
+    #[arg(short, long, value_name = "N", default_value = "auto", value_parser = workers)]
+    pub workers: Workers,
+    /// Replace images that exist.
+    #[arg(short = 'y', long, alias = "yes")]
+    pub overwrite: bool,
+    /// Show what would be made and do nothing.
+    #[arg(long)]
+    pub dry_run: bool,
+}
+
+/// `--format`.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub enum ImageFormat {
+    #[value(alias = "jpeg")]
+    Jpg,
+    Png,
+    Webp,
+}
+
+impl From<ImageFormat> for Kind {
+    fn from(format: ImageFormat) -> Self {
+        match format {
+            ImageFormat::Jpg => Self::Jpeg,
+            ImageFormat::Png => Self::Png,
+            ImageFormat::Webp => Self::WebP,
+        }
+    }
+}

@@ -1,0 +1,185 @@
+//! One image on the CPU: libavcodec reads and writes it, libswscale makes it fit.
+
+use super::files::{self, Image};
+use super::{Kind, Options, metadata};
+use crate::error::{Error, ErrorKind, Result};
+use crate::plan::size::Size;
+use frameloom_cuda::nvjpeg::header::Segments;
+use frameloom_media::{Converter, Frame, ImageEncoder, Picture, decode_image, encode_image};
+
+/// What was made of an image.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Made {
+    /// Pixels across, as coded.
+    pub width: u32,
+    /// Pixels down, as coded.
+    pub height: u32,
+    /// Bytes of the file.
+    pub bytes: u64,
+    /// What the output can't keep.
+    pub lost: Lost,
+}
+
+/// What an output can't keep of its input.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Lost {
+    /// Transparency.
+    pub alpha: bool,
+    /// The colour profile, as it is one of other colours: CMYK, or gray.
+    pub profile: bool,
+}
+
+/// Reads, converts and writes one image.
+pub fn convert(image: &Image, data: &[u8], options: &Options) -> Result<Made> {
+    let named = |e: Error| e.in_file(image.input.display().to_string());
+    let kind = Kind::of_bytes(data)
+        .ok_or_else(|| named(Error::new(ErrorKind::Input, "it is no JPEG, PNG, WebP, BMP or TIFF")))?;
+    let (frame, damaged) =
+        decode_image(kind.decoder(), data).map_err(|e| named(Error::media(ErrorKind::Decode, &e)))?;
+    if damaged {
+        return Err(named(Error::new(ErrorKind::Decode, "it is damaged")));
+    }
+    let mut segments = metadata::read(kind, data);
+    if let Some(icc) = frame.icc_profile() {
+        segments.icc = Some(icc.to_vec());
+    }
+    let (width, height) = size(options.size, &frame, &segments).map_err(named)?;
+    // What FFmpeg makes of CMYK has a fourth plane without meaning.
+    let alpha = frame.has_alpha() && kind != Kind::Jpeg;
+    let wanted = Picture { width, height, ..picture(image.kind, &frame, alpha) };
+    let mut lost = Lost { alpha: alpha && image.kind == Kind::Jpeg, profile: false };
+    if segments.icc.as_deref().is_some_and(|icc| !describes(icc, &wanted)) {
+        segments.icc = None;
+        lost.profile = true;
+    }
+    let converted = match fits(&frame, &wanted) {
+        true => None,
+        false => Some(
+            Converter::new(&frame, &wanted)
+                .and_then(|mut converter| converter.convert(&frame))
+                .map_err(|e| named(Error::media(ErrorKind::Decode, &e)))?,
+        ),
+    };
+    let frame = converted.as_ref().unwrap_or(&frame);
+    let file = encode_image(frame, &encoder(image.kind, options.quality))
+        .map_err(|e| named(Error::media(ErrorKind::Encode, &e)))?;
+    let file = metadata::write(image.kind, file, &segments).map_err(|why| {
+        named(Error::new(ErrorKind::Encode, "can't keep EXIF or colour profile").because(why))
+    })?;
+    files::write(&image.output, &file)?;
+    Ok(Made { width, height, bytes: file.len() as u64, lost })
+}
+
+/// The size of the coded picture. What is asked for is the size of what is seen, which may lie on its side.
+fn size(size: Option<Size>, frame: &Frame, segments: &Segments) -> Result<(u32, u32)> {
+    let (width, height) = (frame.width(), frame.height());
+    match size {
+        None => Ok((width, height)),
+        Some(size) if metadata::is_turned(segments) => {
+            size.resolve(height, width).map(|(width, height)| (height, width))
+        }
+        Some(size) => size.resolve(width, height),
+    }
+}
+
+fn fits(frame: &Frame, wanted: &Picture) -> bool {
+    (frame.width(), frame.height()) == (wanted.width, wanted.height)
+        && frame.pixel_format() == wanted.pixel_format
+        && wanted.full_range.is_none_or(|full| full == frame.is_full_range())
+}
+
+/// The nearest thing to the source that the output can be.
+fn picture(kind: Kind, frame: &Frame, alpha: bool) -> Picture {
+    let source = frame.pixel_format();
+    let gray = source.starts_with("gray") || source.starts_with("ya") || source.starts_with("mono");
+    let deep = frame.bit_depth() > 8;
+    let (format, full_range) = match kind {
+        // Other encoders of JPEG halve the chroma of RGB, too.
+        Kind::Jpeg => {
+            let like = |sampling: &str| source.starts_with("yuv") && source.contains(sampling);
+            let format = match () {
+                () if like("444") => "yuvj444p",
+                () if like("422") => "yuvj422p",
+                () => "yuvj420p",
+            };
+            (format, Some(true))
+        }
+        Kind::WebP if alpha || frameloom_media::is_rgb(&source) => ("bgra", None),
+        Kind::WebP => ("yuv420p", Some(false)),
+        Kind::Png | Kind::Bmp | Kind::Tiff => {
+            let format = match (gray, alpha, deep) {
+                (true, false, false) => "gray",
+                (true, false, true) => "gray16be",
+                (true, true, false) => "ya8",
+                (true, true, true) => "ya16be",
+                (false, false, false) => "rgb24",
+                (false, false, true) => "rgb48be",
+                (false, true, false) => "rgba",
+                (false, true, true) => "rgba64be",
+            };
+            (format, None)
+        }
+    };
+    Picture { width: 0, height: 0, pixel_format: format.to_owned(), full_range }
+}
+
+/// Whether a profile is one of the picture's colours: ICC.1 has their kind in bytes 16 to 19.
+fn describes(icc: &[u8], picture: &Picture) -> bool {
+    let gray = picture.pixel_format.starts_with("gray") || picture.pixel_format.starts_with("ya");
+    icc.get(16..20) == Some(if gray { b"GRAY" } else { b"RGB " })
+}
+
+fn encoder(kind: Kind, quality: u8) -> ImageEncoder {
+    match kind {
+        Kind::Jpeg => ImageEncoder {
+            encoder: "mjpeg".into(),
+            options: Vec::new(),
+            tables: Some((table(&LUMA, quality), table(&CHROMA, quality))),
+        },
+        Kind::WebP => ImageEncoder {
+            encoder: "libwebp".into(),
+            options: vec![("quality".into(), quality.to_string())],
+            tables: None,
+        },
+        Kind::Png | Kind::Bmp | Kind::Tiff => ImageEncoder {
+            encoder: "png".into(),
+            options: vec![("pred".into(), "mixed".into())],
+            tables: None,
+        },
+    }
+}
+
+/// A table of T.81's annex K for a quality, as the Independent JPEG Group scales it.
+fn table(base: &[u16; 64], quality: u8) -> [u16; 64] {
+    let quality = u32::from(quality.clamp(1, 100));
+    let scale = if quality < 50 { 5000 / quality } else { 200 - 2 * quality };
+    base.map(|value| ((u32::from(value) * scale + 50) / 100).clamp(1, 255) as u16)
+}
+
+/// T.81, table K.1.
+const LUMA: [u16; 64] = [
+    16, 11, 10, 16, 24, 40, 51, 61, 12, 12, 14, 19, 26, 58, 60, 55, 14, 13, 16, 24, 40, 57, 69, 56, 14, 17,
+    22, 29, 51, 87, 80, 62, 18, 22, 37, 56, 68, 109, 103, 77, 24, 35, 55, 64, 81, 104, 113, 92, 49, 64, 78,
+    87, 103, 121, 120, 101, 72, 92, 95, 98, 112, 100, 103, 99,
+];
+
+/// T.81, table K.2.
+const CHROMA: [u16; 64] = [
+    17, 18, 24, 47, 99, 99, 99, 99, 18, 21, 26, 66, 99, 99, 99, 99, 24, 26, 56, 99, 99, 99, 99, 99, 47, 66,
+    99, 99, 99, 99, 99, 99, 99, 99, 99, 99, 99, 99, 99, 99, 99, 99, 99, 99, 99, 99, 99, 99, 99, 99, 99, 99,
+    99, 99, 99, 99, 99, 99, 99, 99, 99, 99, 99, 99,
+];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn qualities_scale_the_tables_as_libjpeg_does() {
+        assert_eq!(table(&LUMA, 50), LUMA);
+        assert_eq!(table(&LUMA, 90)[..4], [3, 2, 2, 3]);
+        assert_eq!(table(&LUMA, 25)[..4], [32, 22, 20, 32]);
+        assert_eq!(table(&LUMA, 100), [1; 64]);
+        assert_eq!(table(&CHROMA, 1)[0], 255);
+    }
+}

@@ -1,0 +1,167 @@
+//! JPEG to JPEG on GPUs: batches are decoded, and encoded again, without leaving the GPU.
+
+use super::files::{self, Image};
+use super::{Kind, Options};
+use crate::error::{Error, ErrorKind, Result};
+use frameloom_cuda::nvjpeg::header::{self, Header};
+use frameloom_cuda::nvjpeg::{DecodeSettings, EncodeSettings, JpegDecoder, JpegEncoder};
+use frameloom_cuda::{CudaError, Gpu};
+
+/// Images that a GPU takes at once.
+pub const BATCH: usize = 126;
+
+/// Why an image is the CPU's, although there is a GPU to use.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Reason {
+    /// Pictures change their size on the CPU.
+    Size,
+    /// It is no JPEG.
+    Input,
+    /// It isn't to become a JPEG.
+    Output,
+    /// The GPU or nvJPEG refused it, and said why.
+    Refused(String),
+}
+
+impl std::fmt::Display for Reason {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Size => write!(f, "--size: pictures change their size on the CPU"),
+            Self::Input => write!(f, "GPUs read JPEG only"),
+            Self::Output => write!(f, "GPUs write JPEG only"),
+            Self::Refused(why) => write!(f, "{why}"),
+        }
+    }
+}
+
+/// What is made of an image on a GPU, or the reason why it isn't.
+pub enum Answer {
+    /// The file; its width and height.
+    Made(Vec<u8>, u32, u32),
+    /// The CPU is to do it.
+    Refused(Reason),
+}
+
+/// Whether a GPU may take it, as far as the request says.
+pub fn may_take(image: &Image, options: &Options) -> std::result::Result<(), Reason> {
+    match () {
+        () if image.kind != Kind::Jpeg => Err(Reason::Output),
+        () if options.size.is_some() => Err(Reason::Size),
+        () => Ok(()),
+    }
+}
+
+/// A GPU with decoder and encoder.
+pub struct GpuWorker {
+    name: String,
+    decoder: JpegDecoder,
+    encoder: JpegEncoder,
+}
+
+/// The GPUs of that number, or all: an error that says what is missing.
+pub fn choose(ordinals: Option<&[u32]>) -> Result<Vec<Gpu>> {
+    let missing = |why: String| {
+        Error::usage("--devices asks for a GPU, and there is none to use")
+            .because(why)
+            .hint("install NVIDIA's driver, or use --devices cpu")
+    };
+    let found = frameloom_cuda::gpus().map_err(|e| missing(e.reason))?;
+    if found.is_empty() {
+        return Err(missing("NVIDIA's driver finds no GPU".into()));
+    }
+    let all: Vec<u32> = found.iter().map(|gpu| gpu.ordinal).collect();
+    let wanted = ordinals.map_or(all.clone(), <[u32]>::to_vec);
+    if let Some(absent) = wanted.iter().find(|n| !all.contains(n)) {
+        return Err(missing(format!("cuda:{absent} isn't there; there are {}", all.len())));
+    }
+    wanted.into_iter().map(|n| Gpu::open(n).map_err(|e| missing(e.to_string()))).collect()
+}
+
+impl GpuWorker {
+    /// Decoder and encoder on a GPU. The error is nvJPEG's: mostly that it isn't installed.
+    pub fn new(gpu: &Gpu, quality: u8) -> std::result::Result<Self, CudaError> {
+        let decoder = JpegDecoder::new(gpu, DecodeSettings::default())?;
+        let encoder = JpegEncoder::new(gpu, EncodeSettings { quality, ..EncodeSettings::default() })?;
+        Ok(Self { name: format!("cuda:{}", gpu.ordinal()), decoder, encoder })
+    }
+
+    /// As in `--devices`: "cuda:0".
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Decodes and encodes files; an answer for each, in their order.
+    pub fn convert(&mut self, files: &[Vec<u8>]) -> Vec<Answer> {
+        let refused = |why: String| Answer::Refused(Reason::Refused(why));
+        let headers: Vec<std::result::Result<Header, Reason>> = files
+            .iter()
+            .map(|file| match Kind::of_bytes(file) {
+                Some(Kind::Jpeg) => header::read(file).map_err(|e| Reason::Refused(e.reason)),
+                _ => Err(Reason::Input),
+            })
+            .collect();
+        let taken: Vec<&[u8]> =
+            files.iter().zip(&headers).filter(|(_, h)| h.is_ok()).map(|(f, _)| f.as_slice()).collect();
+        let mut pictures = self.decoder.decode_batch(&taken).into_iter();
+        let mut answers = Vec::with_capacity(files.len());
+        // What is encoded now, by its place among the answers.
+        let mut encoding = Vec::new();
+        for header in headers {
+            let header = match header {
+                Ok(header) => header,
+                Err(reason) => {
+                    answers.push(Answer::Refused(reason));
+                    continue;
+                }
+            };
+            let submitted = match pictures.next() {
+                Some(picture) => {
+                    picture.and_then(|picture| self.encoder.submit(&picture, header.segments.clone()))
+                }
+                None => break,
+            };
+            match submitted {
+                Ok(()) => {
+                    encoding.push(answers.len());
+                    answers.push(Answer::Made(Vec::new(), header.width, header.height));
+                }
+                Err(e) => answers.push(refused(e.reason)),
+            }
+        }
+        for at in encoding {
+            let result = self.encoder.take();
+            if let Answer::Made(file, ..) = &mut answers[at] {
+                match result {
+                    Some(Ok(bytes)) => *file = bytes,
+                    Some(Err(e)) => answers[at] = refused(e.reason),
+                    None => answers[at] = refused("the encoder gave nothing".into()),
+                }
+            }
+        }
+        answers.resize_with(files.len(), || refused("the decoder gave nothing".into()));
+        answers
+    }
+}
+
+/// Writes a file that a GPU made.
+pub fn write(image: &Image, file: &[u8]) -> Result<()> {
+    files::write(&image.output, file)
+}
+
+/// Reads files side by side: one thread can't keep a GPU busy.
+pub fn read_all(images: &[&Image]) -> Vec<Result<Vec<u8>>> {
+    let each = images.len().div_ceil(4).max(8);
+    std::thread::scope(|scope| {
+        let read = |image: &&Image| super::read(&image.input);
+        let threads: Vec<_> = images
+            .chunks(each)
+            .map(|images| scope.spawn(move || images.iter().map(read).collect::<Vec<_>>()))
+            .collect();
+        let mut all: Vec<Result<Vec<u8>>> =
+            threads.into_iter().flat_map(|thread| thread.join().unwrap_or_default()).collect();
+        all.resize_with(images.len(), || {
+            Err(Error::new(ErrorKind::Internal, "a thread that reads files panicked"))
+        });
+        all
+    })
+}
