@@ -48,9 +48,16 @@ impl Stream {
         self.gpu.check("cuStreamWaitEvent", unsafe { sys::cuStreamWaitEvent(self.raw, event.0.raw, 0) })
     }
 
-    /// An event that happens when all that was asked so far is done.
+    /// An event that happens when all that was asked so far is done. (If that fails, it is waited for: nobody could know otherwise
+    /// when memory that it uses is free.)
     pub fn record(&self) -> Result<Event> {
         self.gpu.bind()?;
+        self.try_record().inspect_err(|_| {
+            let _ = self.synchronize();
+        })
+    }
+
+    fn try_record(&self) -> Result<Event> {
         let event = self.gpu.events().take(&self.gpu)?;
         // SAFETY: both live and belong to the same context.
         self.gpu.check("cuEventRecord", unsafe { sys::cuEventRecord(event.0.raw, self.raw) })?;
