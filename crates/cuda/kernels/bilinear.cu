@@ -45,21 +45,39 @@ GLOBAL void bilinear_u8(Scale p) {
         }
     }
     u32 word = starts[0] / 4, bits = starts[0] % 4 * 8;
-    u32 at[3];
-    UNROLL for (u32 i = 0; i < 3; i++) at[i] = (word + i < plane.last_word ? word + i : plane.last_word) * 4;
     u32 next = plane.x.next * plane.components;
-    u32 bytes[4];
-    UNROLL for (u32 k = 0; k < 4; k++) bytes[k] = (starts[k] - starts[0]) * 0x11 + next * 0x10;
+    // For two of them at once: which bytes are the first one's neighbours, and the second one's.
+    u32 bytes[2];
+    UNROLL for (u32 k = 0; k < 2; k++) {
+        u32 a = starts[2 * k] - starts[0], b = starts[2 * k + 1] - starts[0];
+        bytes[k] = a * 0x11 + b * 0x1100 + next * 0x1010;
+    }
 
     u32 words[4][2][3];
     float down[4];
+    u64 below = (u64)plane.y.next * plane.from_pitch;
+    u64 row[4];
+    from += word * 4;
     UNROLL for (u32 r = 0; r < 4; r++) {
         u32 line = y + r < plane.height ? y + r : plane.height - 1;
-        u64 row = from + (u64)load<u32>(plane.y.starts + line * 4) * plane.from_pitch;
+        row[r] = from + (u64)load<u32>(plane.y.starts + line * 4) * plane.from_pitch;
         down[r] = load<float>(plane.y.weights + (plane.y.stride + line) * 4);
+    }
+    if (word + 2 <= plane.last_word) {
+        UNROLL for (u32 r = 0; r < 4; r++) {
+            UNROLL for (u32 i = 0; i < 3; i++) {
+                words[r][0][i] = load<u32>(row[r] + i * 4);
+                words[r][1][i] = load<u32>(row[r] + below + i * 4);
+            }
+        }
+    } else {
+        // At the end of a row what lies behind it is not needed.
         UNROLL for (u32 i = 0; i < 3; i++) {
-            words[r][0][i] = load<u32>(row + at[i]);
-            words[r][1][i] = load<u32>(row + (u64)plane.y.next * plane.from_pitch + at[i]);
+            u32 at = (word + i < plane.last_word ? i : plane.last_word - word) * 4;
+            UNROLL for (u32 r = 0; r < 4; r++) {
+                words[r][0][i] = load<u32>(row[r] + at);
+                words[r][1][i] = load<u32>(row[r] + below + at);
+            }
         }
     }
     u64 to = p.to[picture] + plane.to + (u64)y * plane.to_pitch + x;
@@ -69,8 +87,9 @@ GLOBAL void bilinear_u8(Scale p) {
             u32 low = shift_pair(words[r][l][0], words[r][l][1], bits);
             u32 high = shift_pair(words[r][l][1], words[r][l][2], bits);
             UNROLL for (u32 k = 0; k < 4; k++) {
-                u32 both = permute(low, high, bytes[k]);
-                float a = as_float(permute(both, WHOLE_BITS, 0x7650)), b = as_float(permute(both, WHOLE_BITS, 0x7651));
+                u32 both = permute(low, high, bytes[k / 2]);
+                float a = as_float(permute(both, WHOLE_BITS, k % 2 ? 0x7652 : 0x7650));
+                float b = as_float(permute(both, WHOLE_BITS, k % 2 ? 0x7653 : 0x7651));
                 lines[l][k] = fused(weights[k], b - a, a - WHOLE);
             }
         }

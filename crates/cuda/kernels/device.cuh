@@ -87,7 +87,7 @@ struct Out {
 struct Table {
     u64 starts, weights; // u32 each; f32, `stride` for each tap
     u32 stride, taps;
-    u32 next; // 1, or 0 where the source has one sample only
+    u32 next; // 1, or 0 where one sample each is all that counts
     u32 unused;
 };
 

@@ -77,7 +77,8 @@ template <typename S, typename D> DEVICE void repack(const Repack &p) {
     }
     if (!j.aligned || x + N > j.width) {
         u32 end = x + N < j.width ? x + N : j.width;
-        for (u32 r = 0; r < rows; r++) slowly<S, D>(p, j, from[r], to[r], x, end);
+        slowly<S, D>(p, j, from[0], to[0], x, end);
+        if (rows == 2) slowly<S, D>(p, j, from[1], to[1], x, end);
         return;
     }
     if (j.mode == STRAIGHT) {

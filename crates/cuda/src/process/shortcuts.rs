@@ -3,7 +3,7 @@
 use super::colour::{Affine, shift, top};
 use super::filter::{Weights, near};
 use super::params::{JOIN, Job, Nv12Rgb, Out, PICTURES, Repack, SPLIT, STRAIGHT, Scale, ScaledPlane};
-use super::plan::{Context, Plan, Step, axis, components, exists, fill, out_of, place, plain, span};
+use super::plan::{Context, Plan, Step, axis, components, fill, out_of, place, plain, span};
 use crate::format::{Arrangement, Format, Layout, Model, Sample};
 
 /// Adds the steps, if there is a shorter way.
@@ -257,8 +257,8 @@ fn bilinear(c: &Context<'_>, plan: &mut Plan) -> bool {
             last_word: ((row - 1) / 4) as u32,
             width: (width * together) as u32,
             height: height as u32,
-            x: plan.table(&across, exists(c, true, chroma)),
-            y: plan.table(&down, exists(c, false, chroma)),
+            x: plan.table(&across),
+            y: plan.table(&down),
         };
     }
     step.planes = planes as u32;
