@@ -11,9 +11,12 @@ use crate::format::{Arrangement, Format, Layout, Model, Sample};
 #[derive(Clone, Debug)]
 pub(crate) enum Step {
     Fill(Fill),
-    Repack(&'static str, Repack),
+    /// The kernel, rows of a thread, jobs.
+    Repack(&'static str, u32, usize, Repack),
+    /// The kernel, pixels of a thread.
     Nv12Rgb(&'static str, u32, Nv12Rgb),
-    Bilinear(Scale),
+    /// Planes.
+    Bilinear(usize, Scale),
     Sample(&'static str, Pass),
     /// Across, then down.
     Separable(&'static str, Pass),
@@ -296,6 +299,7 @@ pub(super) fn fill(c: &Context<'_>, value: impl Fn(usize) -> u32) -> Fill {
     let mut fill = Fill {
         to: [0; PICTURES],
         component: [Filled::default(); 3],
+        pictures: 0,
         components: components(c.to.format) as u32,
     };
     for component in 0..components(c.to.format) {
