@@ -1,4 +1,4 @@
-// Eight-bit planes to another size by two samples each way, steps of up to two: a thread makes four neighbouring bytes of four rows.
+// Eight-bit planes to another size by two samples each way, steps of up to two: a thread makes four neighbouring bytes of eight rows.
 #include "device.cuh"
 
 // A plane of one component, or of two in turn. The host's `Scale` is the same.
@@ -14,16 +14,15 @@ struct ScaledPlane {
 struct Scale {
     u64 from[PICTURES], to[PICTURES];
     ScaledPlane plane[3];
-    u32 planes;
+    u32 pictures;
 };
 
-GLOBAL void bilinear_u8(Scale p) {
-    u32 picture = block_z() / p.planes;
-    const ScaledPlane &plane = p.plane[block_z() % p.planes];
+GLOBAL BLOCKS(4) void bilinear_u8(Scale p) {
+    Turn now = turn(p.pictures);
+    const ScaledPlane &plane = p.plane[now.part];
     u32 x = (block_x() * threads_x() + thread_x()) * 4;
-    u32 y = (block_y() * threads_y() + thread_y()) * 4;
-    if (x >= plane.width || y >= plane.height) return;
-    u64 from = p.from[picture] + plane.from;
+    u32 first = (block_y() * threads_y() + thread_y()) * 8;
+    if (x >= plane.width || first >= plane.height) return;
 
     // Which bytes of an aligned window of eight are the neighbours of each of the four.
     u32 starts[4];
@@ -37,53 +36,71 @@ GLOBAL void bilinear_u8(Scale p) {
         }
     } else {
         pair s = load<pair>(plane.x.starts + x * 2);
-        u64 at = plane.x.weights + (plane.x.stride + x / 2) * 4;
-        float w[2] = {load<float>(at), load<float>(at + 4)};
+        pairf w = load<pairf>(plane.x.weights + (plane.x.stride + x / 2) * 4);
         UNROLL for (u32 k = 0; k < 4; k++) {
             starts[k] = s[k / 2] * 2 + k % 2;
             weights[k] = w[k / 2];
         }
     }
     u32 word = starts[0] / 4, bits = starts[0] % 4 * 8;
-    u32 at[3];
-    UNROLL for (u32 i = 0; i < 3; i++) at[i] = (word + i < plane.last_word ? word + i : plane.last_word) * 4;
     u32 next = plane.x.next * plane.components;
-    u32 bytes[4];
-    UNROLL for (u32 k = 0; k < 4; k++) bytes[k] = (starts[k] - starts[0]) * 0x11 + next * 0x10;
-
-    u32 words[4][2][3];
-    float down[4];
-    UNROLL for (u32 r = 0; r < 4; r++) {
-        u32 line = y + r < plane.height ? y + r : plane.height - 1;
-        u64 row = from + (u64)load<u32>(plane.y.starts + line * 4) * plane.from_pitch;
-        down[r] = load<float>(plane.y.weights + (plane.y.stride + line) * 4);
-        UNROLL for (u32 i = 0; i < 3; i++) {
-            words[r][0][i] = load<u32>(row + at[i]);
-            words[r][1][i] = load<u32>(row + (u64)plane.y.next * plane.from_pitch + at[i]);
-        }
+    // For two of them at once: which bytes are the first one's neighbours, and the second one's.
+    u32 bytes[2];
+    UNROLL for (u32 k = 0; k < 2; k++) {
+        u32 a = starts[2 * k] - starts[0], b = starts[2 * k + 1] - starts[0];
+        bytes[k] = a * 0x11 + b * 0x1100 + next * 0x1010;
     }
-    u64 to = p.to[picture] + plane.to + (u64)y * plane.to_pitch + x;
-    UNROLL for (u32 r = 0; r < 4; r++) {
-        float lines[2][4];
-        UNROLL for (u32 l = 0; l < 2; l++) {
-            u32 low = shift_pair(words[r][l][0], words[r][l][1], bits);
-            u32 high = shift_pair(words[r][l][1], words[r][l][2], bits);
-            UNROLL for (u32 k = 0; k < 4; k++) {
-                u32 both = permute(low, high, bytes[k]);
-                float a = as_float(permute(both, WHOLE_BITS, 0x7650)), b = as_float(permute(both, WHOLE_BITS, 0x7651));
-                lines[l][k] = fused(weights[k], b - a, a - WHOLE);
+    u64 from = p.from[now.picture] + plane.from + word * 4;
+    u64 to = p.to[now.picture] + plane.to + (u64)first * plane.to_pitch + x;
+    u64 below = (u64)plane.y.next * plane.from_pitch;
+    bool inside = word + 2 <= plane.last_word, whole = x + 4 <= plane.width;
+
+    _Pragma("unroll 1") for (u32 y = first; y < first + 8 && y < plane.height; y += 4) {
+        // Tables go on to a multiple of four: rows beyond the last are read as the last.
+        quad rows = load<quad>(plane.y.starts + y * 4);
+        quadf down = load<quadf>(plane.y.weights + (plane.y.stride + y) * 4);
+        u32 words[4][2][3];
+        if (inside) {
+            UNROLL for (u32 r = 0; r < 4; r++) {
+                u64 row = from + (u64)rows[r] * plane.from_pitch;
+                load_three(row, words[r][0]);
+                load_three(row + below, words[r][1]);
+            }
+        } else {
+            // At the end of a row what lies behind it is not needed.
+            UNROLL for (u32 r = 0; r < 4; r++) {
+                u64 row = from + (u64)rows[r] * plane.from_pitch;
+                UNROLL for (u32 i = 0; i < 3; i++) {
+                    u32 at = (word + i < plane.last_word ? i : plane.last_word - word) * 4;
+                    words[r][0][i] = load<u32>(row + at);
+                    words[r][1][i] = load<u32>(row + below + at);
+                }
             }
         }
-        u32 v[4];
-        UNROLL for (u32 k = 0; k < 4; k++)
-            v[k] = as_bits(fused(down[r], lines[1][k] - lines[0][k], lines[0][k]) + WHOLE);
-        u32 out = permute(permute(v[0], v[1], 0x0040), permute(v[2], v[3], 0x0040), 0x5410);
-        if (y + r >= plane.height) return;
-        u64 line = to + (u64)r * plane.to_pitch;
-        if (x + 4 <= plane.width) {
-            store<u32>(line, out);
-        } else {
-            for (u32 k = 0; x + k < plane.width; k++) store<u8>(line + k, out >> 8 * k);
+        UNROLL for (u32 r = 0; r < 4; r++) {
+            float lines[2][4];
+            UNROLL for (u32 l = 0; l < 2; l++) {
+                u32 low = shift_pair(words[r][l][0], words[r][l][1], bits);
+                u32 high = shift_pair(words[r][l][1], words[r][l][2], bits);
+                UNROLL for (u32 k = 0; k < 4; k++) {
+                    u32 both = permute(low, high, bytes[k / 2]);
+                    float a = as_float(permute(both, WHOLE_BITS, k % 2 ? 0x7652 : 0x7650));
+                    float b = as_float(permute(both, WHOLE_BITS, k % 2 ? 0x7653 : 0x7651));
+                    lines[l][k] = fused(weights[k], b - a, a - WHOLE);
+                }
+            }
+            u32 v[4];
+            UNROLL for (u32 k = 0; k < 4; k++)
+                v[k] = as_bits(fused(down[r], lines[1][k] - lines[0][k], lines[0][k]) + WHOLE);
+            u32 out = permute(permute(v[0], v[1], 0x0040), permute(v[2], v[3], 0x0040), 0x5410);
+            if (y + r < plane.height) {
+                if (whole) {
+                    store<u32>(to, out);
+                } else {
+                    for (u32 k = 0; x + k < plane.width; k++) store<u8>(to + k, out >> 8 * k);
+                }
+            }
+            to += plane.to_pitch;
         }
     }
 }

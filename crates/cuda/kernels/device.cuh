@@ -4,9 +4,12 @@
 
 #define MEMORY __attribute__((address_space(1)))
 #define UNROLL _Pragma("unroll")
+// A kernel for blocks of 256 threads, so many of which are to fit a processor: that bounds its registers.
+#define BLOCKS(n) __attribute__((launch_bounds(256, n)))
 
 typedef u32 quad __attribute__((ext_vector_type(4)));
 typedef u32 pair __attribute__((ext_vector_type(2)));
+typedef float pairf __attribute__((ext_vector_type(2)));
 typedef float quadf __attribute__((ext_vector_type(4)));
 
 // Pictures of one launch. The host's `PICTURES` is the same number.
@@ -14,6 +17,13 @@ typedef float quadf __attribute__((ext_vector_type(4)));
 
 template <typename T> DEVICE T load(u64 at) { return *(const MEMORY T *)at; }
 template <typename T> DEVICE void store(u64 at, T value) { *(MEMORY T *)at = value; }
+
+// Words at `at`, `at` + 4 and `at` + 8. Written so, the compiler neither splits nor joins them.
+DEVICE void load_three(u64 at, u32 (&w)[3]) {
+    asm volatile("ld.global.u32 %0, [%1];" : "=r"(w[0]) : "l"(at));
+    asm volatile("ld.global.u32 %0, [%1+4];" : "=r"(w[1]) : "l"(at));
+    asm volatile("ld.global.u32 %0, [%1+8];" : "=r"(w[2]) : "l"(at));
+}
 
 DEVICE u32 permute(u32 a, u32 b, u32 bytes) {
     u32 r;
@@ -52,6 +62,13 @@ DEVICE float float_of_half(u16 half) {
 // Whole numbers below 2^23, exactly.
 DEVICE float float_of(u32 whole) { return as_float(whole | WHOLE_BITS) - WHOLE; }
 
+// Pictures by parts: all pictures' first part, then all pictures' second.
+struct Turn { u32 picture, part; };
+DEVICE Turn turn(u32 pictures) {
+    u32 z = block_z(), part = (z >= pictures) + (z >= 2 * pictures);
+    return {z - part * pictures, part};
+}
+
 // What a sample says, as a float; halves are loaded as their bits.
 struct Half;
 template <typename S> struct Sample {
@@ -87,7 +104,7 @@ struct Out {
 struct Table {
     u64 starts, weights; // u32 each; f32, `stride` for each tap
     u32 stride, taps;
-    u32 next; // 1, or 0 where the source has one sample only
+    u32 next; // 1, or 0 where one sample each is all that counts
     u32 unused;
 };
 

@@ -14,16 +14,18 @@ struct Filled {
 struct Fill {
     u64 to[PICTURES];
     Filled component[3];
+    u32 pictures;
     u32 components;
 };
 
 GLOBAL void fill(Fill p) {
-    const Filled &f = p.component[block_z() % p.components];
+    Turn now = turn(p.pictures);
+    const Filled &f = p.component[now.part];
     u32 x = (block_x() * threads_x() + thread_x()) * 4;
     u32 y = block_y() * threads_y() + thread_y();
     if (x >= f.width || y >= f.height) return;
     bool inside = y >= f.top && y < f.bottom;
-    u64 row = p.to[block_z() / p.components] + f.offset + (u64)y * f.pitch;
+    u64 row = p.to[now.picture] + f.offset + (u64)y * f.pitch;
     for (u32 end = x + 4 < f.width ? x + 4 : f.width; x < end; x++) {
         if (inside && x >= f.left && x < f.right) continue;
         u64 at = row + (u64)x * f.step * f.bytes;

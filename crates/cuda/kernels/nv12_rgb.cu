@@ -155,7 +155,7 @@ template <Target T> DEVICE void nv12_rgb(const Nv12Rgb &p) {
     }
 }
 
-GLOBAL void nv12_rgb_u8(Nv12Rgb p) { nv12_rgb<BYTES>(p); }
-GLOBAL void nv12_rgb_f16(Nv12Rgb p) { nv12_rgb<HALVES>(p); }
-GLOBAL void nv12_rgb_f32(Nv12Rgb p) { nv12_rgb<FLOATS>(p); }
-GLOBAL void nv12_rgb_packed(Nv12Rgb p) { nv12_rgb<PACKED>(p); }
+GLOBAL BLOCKS(4) void nv12_rgb_u8(Nv12Rgb p) { nv12_rgb<BYTES>(p); }
+GLOBAL BLOCKS(4) void nv12_rgb_f16(Nv12Rgb p) { nv12_rgb<HALVES>(p); }
+GLOBAL BLOCKS(5) void nv12_rgb_f32(Nv12Rgb p) { nv12_rgb<FLOATS>(p); }
+GLOBAL BLOCKS(4) void nv12_rgb_packed(Nv12Rgb p) { nv12_rgb<PACKED>(p); }

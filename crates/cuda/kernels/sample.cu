@@ -35,9 +35,9 @@ template <typename S> DEVICE void sample(const Pass &p) {
         UNROLL for (u32 k = 0; k < 4; k++) {
             u32 at = (t ? starts[1][k] : starts[0][k]) * in.step;
             a[k] = load<Bits>(row + at * sizeof(Bits));
-            b[k] = load<Bits>(row + (at + next) * sizeof(Bits));
-            d[k] = load<Bits>(below + at * sizeof(Bits));
-            e[k] = load<Bits>(below + (at + next) * sizeof(Bits));
+            b[k] = next ? load<Bits>(row + (at + next) * sizeof(Bits)) : a[k];
+            d[k] = p.y[t].next ? load<Bits>(below + at * sizeof(Bits)) : a[k];
+            e[k] = !p.y[t].next ? b[k] : next ? load<Bits>(below + (at + next) * sizeof(Bits)) : d[k];
         }
         UNROLL for (u32 k = 0; k < 4; k++) {
             float dx = t ? weights[1][k] : weights[0][k];

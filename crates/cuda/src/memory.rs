@@ -116,6 +116,7 @@ impl DeviceBuffer {
     /// So many bytes (at an address that is a multiple of 256), for work in `stream`, which waits for whoever had them before.
     pub fn new(stream: &Stream, bytes: usize) -> Result<Self> {
         let gpu = stream.gpu();
+        gpu.bind()?;
         let class = class(bytes);
         let pool = gpu.memory();
         let idle = lock(&pool.0).take(class);
@@ -163,10 +164,12 @@ impl DeviceBuffer {
     /// Work that uses the buffer ends with this event: until then nobody else may have it.
     pub fn used_until(&self, event: Event) {
         let mut pending = lock(&self.pending);
-        if pending.len() >= 8 {
-            pending.retain(|e| !matches!(e.happened(), Ok(true)));
+        // One event of each stream is enough: its last.
+        if let Some(known) = pending.iter_mut().find(|known| event.follows(known)) {
+            *known = event;
+        } else if !pending.iter().any(|known| known.follows(&event)) {
+            pending.push(event);
         }
-        pending.push(event);
     }
 }
 

@@ -194,10 +194,12 @@ impl Affine {
             }
             return Self { m, o, unit: false };
         }
+        let gray = from.model == Model::Gray || to.model == Model::Gray;
         let mut inner = match (with_luma(from.model), with_luma(to.model)) {
             (true, false) => to_rgb(change.from.matrix),
             (false, true) => from_rgb(change.to.matrix),
-            (true, true) if change.from.matrix != change.to.matrix => {
+            // Luma alone is taken as it is, whatever it was made of.
+            (true, true) if !gray && change.from.matrix != change.to.matrix => {
                 times(&from_rgb(change.to.matrix), &to_rgb(change.from.matrix))
             }
             _ => ONE,

@@ -95,7 +95,7 @@ pub(crate) struct Scale {
     pub from: [u64; PICTURES],
     pub to: [u64; PICTURES],
     pub plane: [ScaledPlane; 3],
-    pub planes: u32,
+    pub pictures: u32,
 }
 
 /// `Mode`.
@@ -124,7 +124,7 @@ pub(crate) struct Repack {
     pub from: [u64; PICTURES],
     pub to: [u64; PICTURES],
     pub job: [Job; 3],
-    pub jobs: u32,
+    pub pictures: u32,
     pub plain: u32,
     pub add: u32,
     pub right: u32,
@@ -176,5 +176,6 @@ pub(crate) struct Filled {
 pub(crate) struct Fill {
     pub to: [u64; PICTURES],
     pub component: [Filled; 3],
+    pub pictures: u32,
     pub components: u32,
 }

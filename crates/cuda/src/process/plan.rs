@@ -11,9 +11,12 @@ use crate::format::{Arrangement, Format, Layout, Model, Sample};
 #[derive(Clone, Debug)]
 pub(crate) enum Step {
     Fill(Fill),
-    Repack(&'static str, Repack),
+    /// The kernel, rows of a thread, jobs.
+    Repack(&'static str, u32, usize, Repack),
+    /// The kernel, pixels of a thread.
     Nv12Rgb(&'static str, u32, Nv12Rgb),
-    Bilinear(Scale),
+    /// Planes.
+    Bilinear(usize, Scale),
     Sample(&'static str, Pass),
     /// Across, then down.
     Separable(&'static str, Pass),
@@ -176,8 +179,8 @@ impl Plan {
                 Weights::new(c.t.filter, &axis(c, true, chroma_out, chroma_in)),
                 Weights::new(c.t.filter, &axis(c, false, chroma_out, chroma_in)),
             );
-            pass.x[table] = self.table(&across, exists(c, true, chroma_in));
-            pass.y[table] = self.table(&down, exists(c, false, chroma_in));
+            pass.x[table] = self.table(&across);
+            pass.y[table] = self.table(&down);
             for component in (0..3).filter(|i| pass.table[*i] as usize == table) {
                 let first = down.starts.iter().min().copied().unwrap_or(0);
                 let end = down.starts.iter().max().map_or(0, |s| s + down.taps as u32);
@@ -190,7 +193,7 @@ impl Plan {
     }
 
     /// Puts weights where the GPU finds them. Tables go on to a multiple of four, as threads read four at once.
-    pub(super) fn table(&mut self, weights: &Weights, (_, size): (usize, usize)) -> Table {
+    pub(super) fn table(&mut self, weights: &Weights) -> Table {
         let count = weights.starts.len();
         let stride = count.next_multiple_of(4);
         let starts = self.tables.len() as u64;
@@ -203,7 +206,7 @@ impl Plan {
                 self.tables.extend(weights.weights[i.min(count - 1) * weights.taps + tap].to_le_bytes());
             }
         }
-        let next = u32::from(size > 1);
+        let next = u32::from(!weights.single);
         Table { starts, weights: at, stride: stride as u32, taps: weights.taps as u32, next, unused: 0 }
     }
 }
@@ -296,6 +299,7 @@ pub(super) fn fill(c: &Context<'_>, value: impl Fn(usize) -> u32) -> Fill {
     let mut fill = Fill {
         to: [0; PICTURES],
         component: [Filled::default(); 3],
+        pictures: 0,
         components: components(c.to.format) as u32,
     };
     for component in 0..components(c.to.format) {

@@ -89,7 +89,7 @@ impl Ready {
                     move_all(&mut pass.x);
                     move_all(&mut pass.y);
                 }
-                Step::Bilinear(scale) => {
+                Step::Bilinear(_, scale) => {
                     for plane in &mut scale.plane {
                         plane.x.move_by(base);
                         plane.y.move_by(base);
@@ -127,19 +127,23 @@ const THREADS: (u32, u32) = (32, 8);
 
 fn ask(stream: &Stream, step: &Step, from: &[u64], to: &[u64]) -> Result<()> {
     let n = from.len();
+    let pictures = n as u32;
     match step {
         Step::Fill(fill) => {
             let (width, height) = (largest(fill, |f| f.width), largest(fill, |f| f.height));
             let grid = Grid::over(width.div_ceil(4), height, n * fill.components as usize, THREADS);
             // SAFETY: the plan keeps to the pictures' layouts, and so do all below.
-            unsafe { launch(stream, "fill", grid, &mut [parameter(&Fill { to: with(to), ..*fill })]) }
+            unsafe {
+                launch(stream, "fill", grid, &mut [parameter(&Fill { to: with(to), pictures, ..*fill })])
+            }
         }
-        Step::Repack(name, repack) => {
-            let jobs = &repack.job[..repack.jobs as usize];
+        Step::Repack(name, rows, jobs, repack) => {
+            let jobs = &repack.job[..*jobs];
             let width = jobs.iter().map(|j| j.width).max().unwrap_or(0) as usize;
             let height = jobs.iter().map(|j| j.height).max().unwrap_or(0) as usize;
-            let grid = Grid::over(width.div_ceil(16), height.div_ceil(2), n * jobs.len(), THREADS);
-            let told = Repack { from: with(from), to: with(to), ..*repack };
+            let grid =
+                Grid::over(width.div_ceil(16), height.div_ceil(*rows as usize), n * jobs.len(), THREADS);
+            let told = Repack { from: with(from), to: with(to), pictures, ..*repack };
             // SAFETY: see above.
             unsafe { launch(stream, name, grid, &mut [parameter(&told)]) }
         }
@@ -150,12 +154,12 @@ fn ask(stream: &Stream, step: &Step, from: &[u64], to: &[u64]) -> Result<()> {
             // SAFETY: see above.
             unsafe { launch(stream, name, grid, &mut [parameter(&told)]) }
         }
-        Step::Bilinear(scale) => {
-            let planes = &scale.plane[..scale.planes as usize];
+        Step::Bilinear(planes, scale) => {
+            let planes = &scale.plane[..*planes];
             let width = planes.iter().map(|p| p.width).max().unwrap_or(0) as usize;
             let height = planes.iter().map(|p| p.height).max().unwrap_or(0) as usize;
-            let grid = Grid::over(width.div_ceil(4), height.div_ceil(4), n * planes.len(), THREADS);
-            let told = Scale { from: with(from), to: with(to), ..*scale };
+            let grid = Grid::over(width.div_ceil(4), height.div_ceil(8), n * planes.len(), THREADS);
+            let told = Scale { from: with(from), to: with(to), pictures, ..*scale };
             // SAFETY: see above.
             unsafe { launch(stream, "bilinear_u8", grid, &mut [parameter(&told)]) }
         }

@@ -3,7 +3,7 @@
 use super::colour::{Affine, shift, top};
 use super::filter::{Weights, near};
 use super::params::{JOIN, Job, Nv12Rgb, Out, PICTURES, Repack, SPLIT, STRAIGHT, Scale, ScaledPlane};
-use super::plan::{Context, Plan, Step, axis, components, exists, fill, out_of, place, plain, span};
+use super::plan::{Context, Plan, Step, axis, components, fill, out_of, place, plain, span};
 use crate::format::{Arrangement, Format, Layout, Model, Sample};
 
 /// Adds the steps, if there is a shorter way.
@@ -72,7 +72,7 @@ fn repack(c: &Context<'_>, plan: &mut Plan) -> bool {
         from: [0; PICTURES],
         to: [0; PICTURES],
         job: [Job::default(); 3],
-        jobs: jobs.len() as u32,
+        pictures: 0,
         plain: u32::from(from.sample == to.sample),
         add: if down > 0 { 1 << (right - 1) } else { 0 },
         right,
@@ -80,11 +80,11 @@ fn repack(c: &Context<'_>, plan: &mut Plan) -> bool {
         left: shift(to.sample) + b.saturating_sub(a),
     };
     step.job[..jobs.len()].copy_from_slice(&jobs);
-    let name = match (from.sample.bytes(), to.sample.bytes()) {
-        (1, 1) => "repack_8_8",
-        (1, _) => "repack_8_16",
-        (_, 1) => "repack_16_8",
-        _ => "repack_16_16",
+    let (name, rows) = match (from.sample.bytes(), to.sample.bytes()) {
+        (1, 1) => ("repack_8_8", 4),
+        (1, _) => ("repack_8_16", 2),
+        (_, 1) => ("repack_16_8", 2),
+        _ => ("repack_16_16", 2),
     };
     if from.model == Model::Gray && to.model != Model::Gray {
         let mut neutral = fill(c, |_| ((top(to.sample) as u32 + 1) / 2) << shift(to.sample));
@@ -96,7 +96,7 @@ fn repack(c: &Context<'_>, plan: &mut Plan) -> bool {
         neutral.components = 2;
         plan.steps.push(Step::Fill(neutral));
     }
-    plan.steps.push(Step::Repack(name, step));
+    plan.steps.push(Step::Repack(name, rows, jobs.len(), step));
     true
 }
 
@@ -224,7 +224,7 @@ fn bilinear(c: &Context<'_>, plan: &mut Plan) -> bool {
         return false;
     }
     let mut step =
-        Scale { from: [0; PICTURES], to: [0; PICTURES], plane: [ScaledPlane::default(); 3], planes: 0 };
+        Scale { from: [0; PICTURES], to: [0; PICTURES], plane: [ScaledPlane::default(); 3], pictures: 0 };
     let semi = to.arrangement == Arrangement::SemiPlanar;
     let planes = if semi { 2 } else { components(to) };
     for n in 0..planes {
@@ -257,11 +257,10 @@ fn bilinear(c: &Context<'_>, plan: &mut Plan) -> bool {
             last_word: ((row - 1) / 4) as u32,
             width: (width * together) as u32,
             height: height as u32,
-            x: plan.table(&across, exists(c, true, chroma)),
-            y: plan.table(&down, exists(c, false, chroma)),
+            x: plan.table(&across),
+            y: plan.table(&down),
         };
     }
-    step.planes = planes as u32;
-    plan.steps.push(Step::Bilinear(step));
+    plan.steps.push(Step::Bilinear(planes, step));
     true
 }

@@ -63,6 +63,7 @@ fn poisoned(stream: &Stream, sources: &[Host], t: &Transform, align: usize, pois
     let pictures: Vec<_> = sources.iter().map(|host| host.upload(stream)).collect();
     let (width, height) = t.result_size();
     let layout = Layout::new(t.format, width, height, align);
+    let align = align.max(t.format.sample.bytes());
     let stride = layout.bytes.next_multiple_of(t.format.sample.bytes()) + align;
     let buffer = DeviceBuffer::new(stream, stride * sources.len() + 64).unwrap();
     buffer.fill(stream, poison).unwrap();
