@@ -199,6 +199,7 @@ mod tests {
                 global_header: true,
                 interlaced: false,
                 quantiser: None,
+                jpeg_quality: None,
                 options,
             })
         };

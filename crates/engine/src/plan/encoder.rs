@@ -8,8 +8,8 @@ use crate::plan::rate::{self, RateGoal};
 use crate::plan::size::scaled_aspect;
 use crate::plan::tuning;
 use frameloom_media::{
-    CodecParams, EncoderInfo, OptionProblem, Rational, VideoEncoderSettings, check_encoder_option,
-    encoder_info, hdr10, is_rgb, pixel_format_loss, pixel_formats_of,
+    CodecParams, EncoderInfo, JPEG_QUANTISER, OptionProblem, Rational, VideoEncoderSettings,
+    check_encoder_option, encoder_info, hdr10, is_rgb, pixel_format_loss, pixel_formats_of,
 };
 use serde::{Deserialize, Serialize};
 
@@ -255,7 +255,7 @@ pub fn allocate(
         return Err(Error::usage(format!("--quality is for JPEG, and {} has none", info.name))
             .hint("use --crf or --qp, or --encoder mjpeg"));
     }
-    let mut quantiser = None;
+    let mut quantiser = video.quality.map(|_| JPEG_QUANTISER);
     if let Some(crf) = video.crf {
         let Some(key) = rules.crf.filter(|key| knows(&info.name, key)) else {
             return Err(Error::usage(format!("{} has no constant rate factor (--crf)", info.name)).hint(
@@ -360,6 +360,7 @@ pub fn allocate(
             global_header,
             interlaced,
             quantiser,
+            jpeg_quality: video.quality,
             options,
         },
         warm_up: rules.warm_up,

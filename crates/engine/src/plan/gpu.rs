@@ -1,6 +1,7 @@
 //! What of an output's work GPUs do, where the bytes depend on it.
 
 use super::encoder::{Allocation, GpuWork};
+use crate::options::VideoOptions;
 use frameloom_media::{CodecParams, gpu_pixel_format};
 
 /// Quality of JPEG (1 to 100) where none was asked for.
@@ -11,14 +12,16 @@ pub const JPEG_QUALITY: u8 = 90;
 pub fn work(
     allocation: &Allocation,
     source: &CodecParams,
-    quality: Option<u8>,
+    video: &VideoOptions,
 ) -> (Option<GpuWork>, Option<String>) {
     let settings = &allocation.settings;
     let plain = |format: &str| format.replacen("yuvj", "yuv", 1);
     let (from, to) = (plain(&source.format), plain(&settings.pixel_format));
     let same_size = (settings.width, settings.height) == allocation.source_size;
     let same_range = allocation.full_range.is_none_or(|full| full == is_full(source));
-    let jpeg = (settings.encoder == "mjpeg").then(|| quality.unwrap_or(JPEG_QUALITY));
+    // Quantisers and rates in libavcodec's terms are for its own encoder.
+    let by_quality = video.qp.is_none() && video.rate.bitrate.is_none();
+    let jpeg = (settings.encoder == "mjpeg" && by_quality).then(|| video.quality.unwrap_or(JPEG_QUALITY));
     if same_size && from == to && same_range && jpeg.is_none() {
         return (None, None);
     }

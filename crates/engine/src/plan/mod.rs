@@ -179,7 +179,7 @@ impl Plan {
             .map_err(|e| if e.kind == ErrorKind::Input { e.in_file(input.name.clone()) } else { e })?;
             let mut allocation = allocation;
             if content.gpus {
-                let (work, said) = gpu::work(&allocation, &video.params, output.video.quality);
+                let (work, said) = gpu::work(&allocation, &video.params, &output.video);
                 allocation.gpu = work;
                 allocation.warnings.extend(said);
             }
