@@ -36,7 +36,8 @@ pub fn reopen(path: &Path, format: &str, stop: &Arc<AtomicBool>) -> Result<(Inpu
         Ok(input) => return Ok((input, guess)),
         Err(error) => error,
     };
-    let told = InputOptions { format: Some(format.to_owned()), options: Vec::new() };
+    let told =
+        InputOptions { format: Some(format.to_owned()), options: Vec::new(), ..InputOptions::default() };
     Input::open(&url, &told, stop.clone())
         .map(|input| (input, told))
         .map_err(|_| Error::media(ErrorKind::Check, &error).in_file(path.display().to_string()))
@@ -48,7 +49,11 @@ impl Checker {
         let file = path.display().to_string();
         let mut input = if count_only {
             // Raw streams carry no name of their format.
-            let options = InputOptions { format: Some(format.to_owned()), options: Vec::new() };
+            let options = InputOptions {
+                format: Some(format.to_owned()),
+                options: Vec::new(),
+                ..InputOptions::default()
+            };
             Input::open(&crate::options::file_url(path), &options, stop)
                 .map_err(|e| Error::media(ErrorKind::Check, &e).in_file(file.clone()))?
         } else {

@@ -5,7 +5,7 @@ pub mod spec;
 
 use crate::package::{Packaging, SetTarget};
 use crate::plan::size::Size;
-use crate::plan::tuning::Tuning;
+use crate::plan::tuning::{Profile, Tuning};
 use crate::pool::Pool;
 use frameloom_media::InputOptions;
 use serde::{Deserialize, Serialize};
@@ -199,6 +199,15 @@ pub struct ContentOptions {
     pub strict: bool,
     /// What is in each output: at least one.
     pub outputs: Vec<OutputOptions>,
+}
+
+impl ContentOptions {
+    /// Frames are to leave soon after they came: all outputs have a low-latency profile, the whole input is wanted, and there is
+    /// no set. Seams then lie at fixed numbers of frames, which need no looking ahead.
+    pub fn is_low_latency(&self) -> bool {
+        let low = |o: &OutputOptions| o.video.tuning.profile.is_some_and(Profile::is_low_latency);
+        self.packaging.is_none() && self.start.is_none() && self.end.is_none() && self.outputs.iter().all(low)
+    }
 }
 
 /// How the job runs: nothing here changes a byte of the output.

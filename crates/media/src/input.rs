@@ -4,6 +4,7 @@ use crate::error::{MediaError, Result, check};
 use crate::ffi_util::{Dictionary, c_string, dictionary_entries, text, time};
 use crate::packet::Packet;
 use crate::params::CodecParams;
+use crate::pipe::{Arrivals, PipeIo};
 use crate::rational::Rational;
 use crate::side_data::SideData;
 use crate::url::c_url;
@@ -20,6 +21,10 @@ pub struct InputOptions {
     pub format: Option<String>,
     /// Further options of the demuxer.
     pub options: Vec<(String, String)>,
+    /// The streams are looked at only until decoding can begin: what a container tells late, and the frame rate behind many
+    /// packets, isn't waited for. Times at which bytes of a pipe came are kept.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub low_delay: bool,
 }
 
 /// What a stream is.
@@ -133,6 +138,7 @@ pub struct Input {
     url: String,
     // FFmpeg holds a pointer to it until the context is closed.
     _stop: Arc<AtomicBool>,
+    pipe: Option<PipeIo>,
 }
 
 // SAFETY: the context has one owner; FFmpeg allows use from one thread at a time, whichever.
@@ -162,6 +168,10 @@ impl Input {
                 format
             }
         };
+        let pipe = match url {
+            "pipe:0" if options.low_delay => Some(PipeIo::new(stop.clone())?),
+            _ => None,
+        };
         let mut dictionary = Dictionary::new(options.options.iter().map(|(k, v)| (k.as_str(), v.as_str())))?;
         // SAFETY: the context is ours until it is in `Self`; avformat_open_input frees it on failure.
         unsafe {
@@ -173,12 +183,22 @@ impl Input {
                 callback: Some(interrupted),
                 opaque: Arc::as_ptr(&stop).cast_mut().cast(),
             };
+            if let Some(pipe) = &pipe {
+                (*context).pb = pipe.context;
+            }
+            if options.low_delay {
+                (*context).fps_probe_size = 0;
+            }
             let code =
                 ff::avformat_open_input(&mut context, c_url.as_ptr(), format.cast_mut(), &mut dictionary.0);
             check(code, what).map_err(MediaError::with_log)?;
-            let mut input = Self { context, streams: Vec::new(), url: url.to_owned(), _stop: stop };
+            let mut input = Self { context, streams: Vec::new(), url: url.to_owned(), _stop: stop, pipe };
             if let Some((key, _)) = dictionary.entries().first() {
                 return Err(MediaError::ours(what(), format!("the input format has no option {key:?}")));
+            }
+            if options.low_delay && input.format_name() == "mpegts" && (*context).nb_streams > 0 {
+                // Its table of streams was read. FFmpeg would go on for seconds, for streams that no table has.
+                (*context).ctx_flags &= !(ff::AVFMTCTX_NOHEADER as c_int);
             }
             check(ff::avformat_find_stream_info(context, std::ptr::null_mut()), what)
                 .map_err(MediaError::with_log)?;
@@ -192,6 +212,11 @@ impl Input {
     fn raw(&self) -> &ff::AVFormatContext {
         // SAFETY: never null, and owned.
         unsafe { &*self.context }
+    }
+
+    /// When the bytes of standard input came, if it was opened with [`InputOptions::low_delay`].
+    pub fn arrivals(&self) -> Option<Arc<Arrivals>> {
+        self.pipe.as_ref().map(PipeIo::arrivals)
     }
 
     /// The streams, as probed.
