@@ -52,7 +52,7 @@ pub struct SegmentRendition<'a> {
 /// A sink that has gone has said why itself.
 fn tell(tap: Option<&Tap>, item: impl FnOnce() -> Item) {
     if let Some(tap) = tap {
-        let _ = tap.send(item());
+        let _ = tap.send.send(item());
     }
 }
 
@@ -64,14 +64,17 @@ impl<'a> SegmentRendition<'a> {
         observer: &'a Observer<'a>,
         track: TrackId,
     ) -> Result<Self> {
-        let encoder = SegmentEncoder::open(&rendition.allocation)?;
+        let tap = observer.taps.get(rendition.number).and_then(Option::as_ref);
+        let encoder = match tap {
+            Some(tap) => tap.spare.take(&rendition.allocation)?,
+            None => SegmentEncoder::open(&rendition.allocation)?,
+        };
         let header = SegmentHeader {
             params: encoder.params()?,
             time_base: task.time_base,
             announced_reorder: encoder.announced_reorder(),
         };
         let writer = SegmentWriter::create(&rendition.output, &header).map_err(|e| write_error(&e))?;
-        let tap = observer.taps.get(rendition.number).and_then(Option::as_ref);
         tell(tap, || Item::Begin(Box::new(header)));
         Ok(Self {
             segment: task.segment.id,

@@ -1,8 +1,13 @@
 //! A segment's packets on their way out while the segment is still being made.
 
+use crate::encode::SegmentEncoder;
+use crate::error::{Error, ErrorKind, Result};
+use crate::plan::encoder::Allocation;
 use crate::queue::{Limits, Receiver, Sender, Weight};
 use crate::segment_file::StoredPacket;
 use crate::task::SegmentHeader;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
 
 /// What comes out of a segment, as it comes.
 #[derive(Debug)]
@@ -28,7 +33,34 @@ impl Weight for Item {
 }
 
 /// The end of whoever makes the packets.
-pub type Tap = Sender<Item>;
+pub struct Tap {
+    /// Where they go.
+    pub send: Sender<Item>,
+    /// An encoder that waits for the segment.
+    pub spare: Arc<Spare>,
+}
+
+/// The encoder of the next segment, opened while this one is encoded: that takes some encoders longer than frames may wait.
+#[derive(Default)]
+pub struct Spare(Mutex<Option<JoinHandle<Result<SegmentEncoder>>>>);
+
+impl Spare {
+    /// Hands the encoder over, and opens one like it for the segment that comes next.
+    pub fn take(&self, allocation: &Allocation) -> Result<SegmentEncoder> {
+        let mut waiting = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let encoder = match waiting.take().map(JoinHandle::join) {
+            None => SegmentEncoder::open(allocation)?,
+            Some(Ok(encoder)) => encoder?,
+            Some(Err(panic)) => std::panic::resume_unwind(panic),
+        };
+        let like = allocation.clone();
+        let open = std::thread::Builder::new().name("spare encoder".into());
+        let open = open.spawn(move || SegmentEncoder::open(&like));
+        *waiting = Some(open.map_err(|e| Error::io(ErrorKind::Worker, "can't start a thread", &e))?);
+        Ok(encoder)
+    }
+}
+
 /// The end of the sink.
 pub type Tapped = Receiver<Item>;
 

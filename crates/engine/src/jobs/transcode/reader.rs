@@ -17,7 +17,7 @@ use crate::plan::layout::Segment;
 use crate::progress::Event;
 use crate::queue::bounded;
 use crate::spool::OtherWriter;
-use crate::tap::{Tapped, WAITING};
+use crate::tap::{Spare, Tap, Tapped, WAITING};
 use crossbeam_channel::Sender;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -35,8 +35,8 @@ struct ReaderListener {
     resumed: Vec<u32>,
     begun: u32,
     decided: u32,
-    /// Sinks that are read along.
-    exits: Vec<Option<Sender<Tapped>>>,
+    /// Sinks that are read along, and the encoders that wait for their next segments.
+    exits: Vec<Option<(Sender<Tapped>, Arc<Spare>)>>,
 }
 
 impl ReaderListener {
@@ -72,11 +72,11 @@ impl Listener for ReaderListener {
             // Nobody knew of it before. A coordinator that has gone has its own error.
             let _ = self.decided(segment);
             for exit in &self.exits {
-                taps.push(exit.as_ref().map(|exit| {
-                    let (tap, tapped) = bounded(WAITING, &self.context.cancel);
+                taps.push(exit.as_ref().map(|(exit, spare)| {
+                    let (send, tapped) = bounded(WAITING, &self.context.cancel);
                     // A sink that has ended has said why.
                     let _ = exit.send(tapped);
-                    tap
+                    Tap { send, spare: spare.clone() }
                 }));
             }
         }
@@ -149,7 +149,7 @@ pub(super) fn start_reader(
         resumed,
         begun: 0,
         decided: 0,
-        exits,
+        exits: exits.into_iter().map(|exit| exit.map(|exit| (exit, Arc::default()))).collect(),
     };
     let video = prepared.plan.video.index;
     let timing = prepared.plan.timing;
