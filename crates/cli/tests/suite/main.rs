@@ -9,6 +9,7 @@ mod failure;
 mod from_ffmpeg;
 mod hls;
 mod jobs;
+mod latency;
 mod looks;
 mod odd;
 mod outputs;
