@@ -179,6 +179,10 @@ pub fn find(name: &str) -> Result<EncoderInfo> {
             .because(e.message)
             .hint(format!("usual ones here: {}; `frameloom devices` lists all", names.join(", ")))
     })?;
+    if name == "wrapped_avframe" {
+        return Err(Error::usage(format!("{name} makes no packets, but pointers into memory"))
+            .hint("--encoder rawvideo, or ffv1"));
+    }
     if !info.video {
         return Err(Error::usage(format!("{name} doesn't encode video")));
     }

@@ -170,6 +170,7 @@ impl Plan {
         let keys = Keys { gop, asked: content.gop.is_some(), fixed };
         let mut renditions = Vec::new();
         for ((output, info), format) in content.outputs.iter().zip(&encoders).zip(formats) {
+            refuse_raw(&format.name, &info.codec)?;
             if format.holds(&info.codec) == Some(false) {
                 return Err(Error::usage(format!("{} can't hold {} video", format.name, info.codec))
                     .hint("choose another ending for -o, or --format matroska"));
@@ -247,6 +248,19 @@ impl Plan {
     pub fn layout(&self) -> LayoutBuilder {
         let layout = LayoutBuilder::new(self.length, self.timing == Timing::Ordinal, self.range);
         if self.low_latency { layout.exact() } else { layout }
+    }
+}
+
+/// FFmpeg's muxers for uncompressed pictures take every codec, or none that can be kept in a file until its turn comes.
+fn refuse_raw(format: &str, codec: &str) -> Result<()> {
+    match format {
+        "rawvideo" if codec != "rawvideo" => {
+            Err(Error::usage(format!("a headerless file holds raw pictures, not {codec}"))
+                .hint("--encoder rawvideo, or another ending for -o"))
+        }
+        "yuv4mpegpipe" => Err(Error::usage("Y4M can't be written")
+            .hint("raw pictures with a header: -o out.nut --encoder rawvideo (FFmpeg makes Y4M of it); without: -o out.yuv --encoder rawvideo")),
+        _ => Ok(()),
     }
 }
 

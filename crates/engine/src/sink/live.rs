@@ -8,6 +8,7 @@ use crate::others::OtherSource;
 use crate::tap::{Item, Tapped};
 use crate::task::SegmentHeader;
 use crossbeam_channel::Receiver;
+use std::collections::BTreeSet;
 
 /// Writes the segments of `live`, in order, while they are made. `segments` tells which of them are complete; when it closes and
 /// not all are, somebody else has failed.
@@ -56,6 +57,8 @@ impl Live<'_> {
     fn segment(&mut self, items: &Tapped) -> Result<bool> {
         let job = self.job;
         let mut header: Option<Box<SegmentHeader>> = None;
+        // Frames that have no packet yet.
+        let mut missing = BTreeSet::new();
         loop {
             let Ok(item) = job.metrics.write.waiting(|| items.recv()) else { return Ok(false) };
             match item {
@@ -77,11 +80,15 @@ impl Live<'_> {
                     };
                     open.times.extend(&[time - job.plan.shift]);
                     self.frames += 1;
+                    missing.insert(time);
                 }
                 Item::Packet(packet) => {
                     let (Some(open), Some(time)) = (&mut self.open, packet.pts) else {
                         return Err(out_of_order());
                     };
+                    if !missing.remove(&time) {
+                        return Err(wrong(format!("there is a second packet for the frame at tick {time}")));
+                    }
                     job.metrics.write.busy(|| {
                         open.write_video(job, packet, time - job.plan.shift, job.plan.frame_ticks)
                     })?;
@@ -89,10 +96,18 @@ impl Live<'_> {
                         meter.left(time);
                     }
                 }
-                Item::End => return Ok(true),
+                // Nothing of this can be read again: it is checked on the way.
+                Item::End => match missing.first() {
+                    None => return Ok(true),
+                    Some(time) => return Err(wrong(format!("the frame at tick {time} has no packet"))),
+                },
             }
         }
     }
+}
+
+fn wrong(what: String) -> Error {
+    Error::new(ErrorKind::Check, what)
 }
 
 fn out_of_order() -> Error {

@@ -7,7 +7,7 @@ pub(crate) mod target;
 mod times;
 mod writer;
 
-use crate::check::Checker;
+use crate::check::{Checker, told};
 use crate::error::{Error, ErrorKind, Result};
 use crate::fault;
 use crate::latency::{Latency, Meter};
@@ -216,6 +216,9 @@ impl Output<'_> {
         if frames == 0 {
             return nothing("none of its frames could be decoded");
         }
+        let params = &open.header.params;
+        let size = (params.width.max(0) as u32, params.height.max(0) as u32);
+        let picture = (size, params.format.clone());
         open.writer.video_ended();
         open.write_others(job, None)?;
         report.warnings.extend(open.others.warnings());
@@ -229,7 +232,7 @@ impl Output<'_> {
         if target.is_file() {
             target.sync()?;
             let _span = job.trace.span(job.track, "check", &[]);
-            let (offset, lost) = check(job, &target, &done)?;
+            let (offset, lost) = check(job, &target, &done, &picture)?;
             for name in lost {
                 report
                     .warnings
@@ -297,11 +300,18 @@ fn add(job: &SinkJob, open: &mut Open, finished: &Finished) -> Result<Added> {
 }
 
 /// Compares the file with the segments; returns the offset of all times in seconds, and what descriptions of the picture were lost.
-fn check(job: &SinkJob, target: &Target, done: &[Finished]) -> Result<(f64, Vec<String>)> {
+/// `picture`: size and pixel format of what was written.
+fn check(
+    job: &SinkJob,
+    target: &Target,
+    done: &[Finished],
+    picture: &((u32, u32), String),
+) -> Result<(f64, Vec<String>)> {
     fault::point("check", 0, 0)?;
     let base: Rational = job.plan.video.time_base;
     let no_times = job.format.no_timestamps;
-    let mut checker = Checker::open(target.path(), &job.format.name, no_times, job.stop.clone())?;
+    let told = told(&job.format.name, picture.0, &picture.1, job.plan.rate);
+    let mut checker = Checker::open(target.path(), told, no_times, job.stop.clone())?;
     for finished in done {
         let mut reader = SegmentReader::open(&finished.path).map_err(|e| segment_error(&e))?;
         let facts: SegmentFacts = reader.trailer().map_err(|e| segment_error(&e))?;
