@@ -149,6 +149,9 @@ unsafe extern "C" fn interrupted(stop: *mut c_void) -> c_int {
     c_int::from(unsafe { &*stop.cast::<AtomicBool>() }.load(Ordering::Relaxed))
 }
 
+/// Microseconds of an FLV stream within which its sound begins, if it has any.
+const FLV_SOUND: i64 = 500_000;
+
 impl Input {
     /// Opens `url` (a path, a URL or `pipe:0`) and finds out about its streams. Blocking reads end soon after `stop` is set,
     /// where the protocol allows it.
@@ -196,9 +199,18 @@ impl Input {
             if let Some((key, _)) = dictionary.entries().first() {
                 return Err(MediaError::ours(what(), format!("the input format has no option {key:?}")));
             }
-            if options.low_delay && input.format_name() == "mpegts" && (*context).nb_streams > 0 {
-                // Its table of streams was read. FFmpeg would go on for seconds, for streams that no table has.
-                (*context).ctx_flags &= !(ff::AVFMTCTX_NOHEADER as c_int);
+            if options.low_delay {
+                match input.format_name().as_str() {
+                    // Its table of streams was read. FFmpeg would go on for seconds, for streams that no table has.
+                    "mpegts" if (*context).nb_streams > 0 => {
+                        (*context).ctx_flags &= !(ff::AVFMTCTX_NOHEADER as c_int);
+                    }
+                    // It has no table, and without sound FFmpeg would wait for some for 90 seconds.
+                    "flv" | "live_flv" if (*context).max_analyze_duration == 0 => {
+                        (*context).max_analyze_duration = FLV_SOUND;
+                    }
+                    _ => {}
+                }
             }
             check(ff::avformat_find_stream_info(context, std::ptr::null_mut()), what)
                 .map_err(MediaError::with_log)?;
