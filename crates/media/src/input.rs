@@ -199,11 +199,16 @@ impl Input {
             if let Some((key, _)) = dictionary.entries().first() {
                 return Err(MediaError::ours(what(), format!("the input format has no option {key:?}")));
             }
+            let mut seekable = 0;
             if options.low_delay {
                 match input.format_name().as_str() {
                     // Its table of streams was read. FFmpeg would go on for seconds, for streams that no table has.
                     "mpegts" if (*context).nb_streams > 0 => {
                         (*context).ctx_flags &= !(ff::AVFMTCTX_NOHEADER as c_int);
+                        // In a file it would look for the end, and then guess other times of sound than in a pipe.
+                        if !(*context).pb.is_null() {
+                            seekable = std::mem::replace(&mut (*(*context).pb).seekable, 0);
+                        }
                     }
                     // It has no table, and without sound FFmpeg would wait for some for 90 seconds.
                     "flv" | "live_flv" if (*context).max_analyze_duration == 0 => {
@@ -214,6 +219,9 @@ impl Input {
             }
             check(ff::avformat_find_stream_info(context, std::ptr::null_mut()), what)
                 .map_err(MediaError::with_log)?;
+            if seekable != 0 {
+                (*(*context).pb).seekable = seekable;
+            }
             input.streams = (0..(*context).nb_streams as usize)
                 .map(|i| stream_info(*(*context).streams.add(i)))
                 .collect();

@@ -30,9 +30,9 @@ fn low_latency(input: impl AsRef<std::ffi::OsStr>, options: &str) -> Command {
     transcode(input, "-", &format!("--profile low-latency-fast {options}"))
 }
 
-fn piped(name: &str, options: &str) -> Command {
+fn piped(input: &Path, options: &str) -> Command {
     let mut command = low_latency("-", options);
-    command.stdin(File::open(clip(name)).expect("the clip is there"));
+    command.stdin(File::open(input).expect("the clip is there"));
     command
 }
 
@@ -123,7 +123,7 @@ fn a_pipe_and_a_file_give_the_same_bytes() {
             if options.contains("libx265") { options.replace("--encoder libx264 ", "") } else { options };
         let file = run(low_latency(clip(name), &options)).ok();
         let workers = run(low_latency(clip(name), &format!("{options} --workers 1"))).ok();
-        let pipe = run(piped(name, &options)).ok();
+        let pipe = run(piped(&clip(name), &options)).ok();
         assert!(!file.stdout.is_empty());
         assert!(file.stdout == workers.stdout, "{name} {options}: workers");
         assert!(
@@ -133,6 +133,28 @@ fn a_pipe_and_a_file_give_the_same_bytes() {
             pipe.stdout.len()
         );
     }
+}
+
+/// Whoever joins a stream gets its frames from the next key frame on, with their sound.
+#[test]
+fn a_stream_that_is_joined_midway() {
+    let scratch = Scratch::new();
+    let whole = bytes(&clip("live_sound"));
+    let frames = pictures(&whole);
+    let input = scratch.file("joined.ts");
+    // The tables of a transport stream come again and again.
+    std::fs::write(&input, &whole[frames[40]..]).expect("the folder can be written");
+    let options = "--encoder libx264 --format mpegts --gop 30 --segment 1";
+    let file = run(low_latency(&input, options)).ok();
+    let pipe = run(piped(&input, options)).ok();
+    assert!(file.stdout == pipe.stdout, "{} and {} bytes", file.stdout.len(), pipe.stdout.len());
+    assert_eq!(pictures(&pipe.stdout).len(), frames.len() - 60, "from the key frame at 60 on: {}", pipe.stderr);
+}
+
+#[test]
+fn worker_processes_are_refused() {
+    let said = run(low_latency(clip("live"), "--encoder libx264 --format mpegts --isolate")).expect_code(2);
+    assert!(said.error().contains("low-latency profile"), "{}", said.stderr);
 }
 
 /// What is written to a file appears when it is complete, also from a live pipe, and beside an output that is read along.
@@ -157,7 +179,7 @@ fn files_are_made_as_ever() {
 #[test]
 fn a_failure_ends_the_job() {
     for stage in ["encode", "segment-write", "journal"] {
-        let mut command = piped("live", "--encoder libx264 --format mpegts --gop 30 --segment 1");
+        let mut command = piped(&clip("live"), "--encoder libx264 --format mpegts --gop 30 --segment 1");
         command.env("FRAMELOOM_FAULT", format!("{stage}:2:error"));
         let said = run(command).expect_code(1);
         assert!(said.error().contains(&format!("injected failure in {stage}")), "{}", said.stderr);
