@@ -148,7 +148,12 @@ fn a_stream_that_is_joined_midway() {
     let file = run(low_latency(&input, options)).ok();
     let pipe = run(piped(&input, options)).ok();
     assert!(file.stdout == pipe.stdout, "{} and {} bytes", file.stdout.len(), pipe.stdout.len());
-    assert_eq!(pictures(&pipe.stdout).len(), frames.len() - 60, "from the key frame at 60 on: {}", pipe.stderr);
+    assert_eq!(
+        pictures(&pipe.stdout).len(),
+        frames.len() - 60,
+        "from the key frame at 60 on: {}",
+        pipe.stderr
+    );
 }
 
 #[test]

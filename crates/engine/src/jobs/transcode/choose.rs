@@ -46,12 +46,10 @@ pub(super) fn choose_run(job: &TranscodeJob, control: &Control, prepared: &mut P
             ));
         }
         Feed::Split if ordinal => {
-            prepared
-                .warnings
-                .push(match plan.low_latency {
-                    true => "--feed split: a low-latency profile needs the shared feed".into(),
-                    false => "--feed split: frames that are addressed by number need the shared feed".into(),
-                });
+            prepared.warnings.push(match plan.low_latency {
+                true => "--feed split: a low-latency profile needs the shared feed".into(),
+                false => "--feed split: frames that are addressed by number need the shared feed".into(),
+            });
             Feed::Shared
         }
         Feed::Shared if job.run.isolate => {
