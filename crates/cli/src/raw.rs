@@ -12,7 +12,8 @@ const BEGINNING: u64 = 64 << 10;
 
 /// How to open an input, by `--input-format` and the `--raw` options.
 pub fn input_options(input: &Path, format: Option<&str>, raw: &RawArgs) -> Result<InputOptions> {
-    let plain = InputOptions { format: format.map(str::to_owned), options: Vec::new() };
+    let plain =
+        InputOptions { format: format.map(str::to_owned), options: Vec::new(), ..InputOptions::default() };
     let (size, rate, pixel_format) = match (&raw.raw_size, &raw.raw_rate, &raw.raw_format) {
         (None, None, None) => return Ok(plain),
         (Some(size), Some(rate), Some(format)) => (*size, *rate, format),
@@ -65,6 +66,7 @@ pub fn input_options(input: &Path, format: Option<&str>, raw: &RawArgs) -> Resul
             option("framerate", rate.to_string()),
             option("pixel_format", pixel_format.clone()),
         ],
+        ..InputOptions::default()
     })
 }
 

@@ -1,6 +1,7 @@
 //! The finished file, read once more: are all frames there, each at its time?
 
 use crate::error::{Error, ErrorKind, Result};
+use crate::index::raw;
 use frameloom_media::{Input, InputOptions, Rational, SideData, StreamKind};
 use std::path::Path;
 use std::sync::Arc;
@@ -27,32 +28,43 @@ pub struct Checker {
     frames: u64,
 }
 
+/// How a file of this format is opened where FFmpeg can't tell what it is. Pictures without a header tell nothing at all.
+pub fn told(format: &str, size: (u32, u32), pixel_format: &str, rate: Rational) -> InputOptions {
+    let mut told = InputOptions { format: Some(format.to_owned()), ..InputOptions::default() };
+    if format == raw::CONTAINER {
+        told.options = vec![
+            ("video_size".into(), format!("{}x{}", size.0, size.1)),
+            ("pixel_format".into(), pixel_format.into()),
+            ("framerate".into(), rate.to_string()),
+        ];
+    }
+    told
+}
+
 /// Opens a finished file: as what FFmpeg takes it for, or else as what it was written (a few frames can be too little to tell).
 /// Returns also how it was opened.
-pub fn reopen(path: &Path, format: &str, stop: &Arc<AtomicBool>) -> Result<(Input, InputOptions)> {
+pub fn reopen(path: &Path, told: InputOptions, stop: &Arc<AtomicBool>) -> Result<(Input, InputOptions)> {
     let url = crate::options::file_url(path);
     let guess = InputOptions::default();
     let error = match Input::open(&url, &guess, stop.clone()) {
         Ok(input) => return Ok((input, guess)),
         Err(error) => error,
     };
-    let told = InputOptions { format: Some(format.to_owned()), options: Vec::new() };
     Input::open(&url, &told, stop.clone())
         .map(|input| (input, told))
         .map_err(|_| Error::media(ErrorKind::Check, &error).in_file(path.display().to_string()))
 }
 
 impl Checker {
-    /// Opens the file. `from` is the time base of the times that will be compared.
-    pub fn open(path: &Path, format: &str, count_only: bool, stop: Arc<AtomicBool>) -> Result<Self> {
+    /// Opens the file, which is what `told` says. With `count_only` its format stores no times.
+    pub fn open(path: &Path, told: InputOptions, count_only: bool, stop: Arc<AtomicBool>) -> Result<Self> {
         let file = path.display().to_string();
         let mut input = if count_only {
             // Raw streams carry no name of their format.
-            let options = InputOptions { format: Some(format.to_owned()), options: Vec::new() };
-            Input::open(&crate::options::file_url(path), &options, stop)
+            Input::open(&crate::options::file_url(path), &told, stop)
                 .map_err(|e| Error::media(ErrorKind::Check, &e).in_file(file.clone()))?
         } else {
-            reopen(path, format, &stop)?.0
+            reopen(path, told, &stop)?.0
         };
         // The transcoded video is always written first.
         let stream = Some(0)

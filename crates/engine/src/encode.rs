@@ -60,6 +60,7 @@ pub struct SegmentEncoder {
     name: String,
     warm_up: usize,
     last_not_key: bool,
+    exact_frames: Option<u32>,
     /// First frames, until there are enough to warm up with.
     held: VecDeque<Frame>,
     started: bool,
@@ -87,6 +88,7 @@ impl SegmentEncoder {
             name: allocation.settings.encoder.clone(),
             warm_up: allocation.warm_up as usize,
             last_not_key: allocation.last_not_key,
+            exact_frames: allocation.exact_frames,
             held: VecDeque::new(),
             started: false,
             fed: 0,
@@ -118,8 +120,12 @@ impl SegmentEncoder {
         Ok(())
     }
 
-    /// One frame stays back, because the last of a segment may be special.
+    /// One frame stays back, because the last of a segment may be special, unless it is known which one that is.
     fn hold(&mut self, frame: Frame, out: &mut Vec<TimedPacket>) -> Result<()> {
+        if let Some(frames) = self.exact_frames {
+            let kind = self.kind_of_next(self.fed + 1 == self.warmed + i64::from(frames));
+            return self.feed(frame, kind, out);
+        }
         if let Some(before) = self.held.pop_front() {
             let kind = self.kind_of_next(false);
             self.feed(before, kind, out)?;

@@ -154,6 +154,7 @@ pub fn serve(input: &mut dyn BufRead, output: &mut (dyn Write + Send)) -> Result
         tracks: &tracks,
         name: "worker process",
         metrics: &metrics,
+        taps: &[],
     };
     let outcome = run_segment(&task, &observer, &Cancel::new(), &stop);
     say(&Reply::Times(metrics.times())).map_err(|e| broken(&e))?;

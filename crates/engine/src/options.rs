@@ -6,7 +6,7 @@ pub mod spec;
 use crate::device::choice::{DecodeOn, DeviceChoice};
 use crate::package::{Packaging, SetTarget};
 use crate::plan::size::Size;
-use crate::plan::tuning::Tuning;
+use crate::plan::tuning::{Profile, Tuning};
 use crate::pool::Pool;
 use frameloom_media::InputOptions;
 use serde::{Deserialize, Serialize};
@@ -206,6 +206,15 @@ pub struct ContentOptions {
     /// GPUs convert pictures and encode JPEG, where they can. What follows from it stands in the plan.
     #[serde(skip)]
     pub gpus: bool,
+}
+
+impl ContentOptions {
+    /// Frames are to leave soon after they came: all outputs have a low-latency profile, the whole input is wanted, and there is
+    /// no set. Seams then lie at fixed numbers of frames, which need no looking ahead.
+    pub fn is_low_latency(&self) -> bool {
+        let low = |o: &OutputOptions| o.video.tuning.profile.is_some_and(Profile::is_low_latency);
+        self.packaging.is_none() && self.start.is_none() && self.end.is_none() && self.outputs.iter().all(low)
+    }
 }
 
 /// How the job runs: nothing here changes a byte of the output.

@@ -131,6 +131,10 @@ pub struct Others {
     streams: Vec<MuxStream>,
     ready: VecDeque<OtherPacket>,
     ended: bool,
+    /// The video stream, if the others keep the place that they have beside its packets.
+    video: Option<usize>,
+    /// Its packets so far.
+    passed: u64,
     first_output: usize,
     warnings: Vec<String>,
 }
@@ -163,7 +167,8 @@ pub struct Trim {
 }
 
 impl Others {
-    /// Opens what the mapping asks for. `first_output` is the number that the first of these streams has in the output.
+    /// Opens what the mapping asks for. With `video` the source gives that stream's packets, too, or marks in their places, for
+    /// [`Others::next_beside`]. `first_output` is the number that the first of these streams has in the output.
     pub fn open(
         source: OtherSource,
         streams: &[StreamInfo],
@@ -171,6 +176,7 @@ impl Others {
         first_output: usize,
         format: &OutputFormat,
         trim: Trim,
+        video: Option<usize>,
     ) -> Result<Self> {
         let global_header = format.global_header;
         let mut others = Self {
@@ -179,6 +185,8 @@ impl Others {
             streams: Vec::new(),
             ready: VecDeque::new(),
             ended: mapped.is_empty(),
+            video,
+            passed: 0,
             first_output,
             warnings: Vec::new(),
         };
@@ -256,7 +264,11 @@ impl Others {
                 matches!(track.work, Work::Filter(_)) && stream.params.extradata.is_empty()
             })
         };
-        while missing(self) && !self.ended && self.ready.len() < CONFIGURATION_WINDOW {
+        while missing(self)
+            && !self.ended
+            && self.ready.len() < CONFIGURATION_WINDOW
+            && self.passed < CONFIGURATION_WINDOW as u64
+        {
             self.read()?;
         }
         Ok(())
@@ -281,6 +293,14 @@ impl Others {
         Ok(if due { self.ready.pop_front() } else { None })
     }
 
+    /// The next packet if it stands before packet number `video` of the video, or a later one that was read with it.
+    pub fn next_beside(&mut self, video: u64) -> Result<Option<OtherPacket>> {
+        while self.ready.is_empty() && !self.ended && self.passed <= video {
+            self.read()?;
+        }
+        Ok(self.ready.pop_front())
+    }
+
     fn read(&mut self) -> Result<()> {
         let Some((input, packet)) = self.source.next()? else {
             self.ended = true;
@@ -289,6 +309,7 @@ impl Others {
             }
             return Ok(());
         };
+        self.passed += u64::from(self.video == Some(input));
         let Some(i) = self.tracks.iter().position(|t| t.input == input) else { return Ok(()) };
         let track = &mut self.tracks[i];
         if let Some(time) = packet.pts().or(packet.dts()) {

@@ -5,6 +5,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::fault;
 use crate::process::{Conform, Process};
 use crate::segment_file::{SegmentWriter, StoredPacket};
+use crate::tap::{Item, Tap};
 use crate::task::{Damage, RenditionResult, RenditionTask, SegmentFacts, SegmentHeader, SegmentTask};
 use crate::trace::TrackId;
 use crate::worker::{Observer, write_error};
@@ -45,6 +46,14 @@ pub struct SegmentRendition<'a> {
     sizes: Vec<u32>,
     task: &'a RenditionTask,
     round: u32,
+    tap: Option<&'a Tap>,
+}
+
+/// A sink that has gone has said why itself.
+fn tell(tap: Option<&Tap>, item: impl FnOnce() -> Item) {
+    if let Some(tap) = tap {
+        let _ = tap.send.send(item());
+    }
 }
 
 impl<'a> SegmentRendition<'a> {
@@ -55,13 +64,20 @@ impl<'a> SegmentRendition<'a> {
         observer: &'a Observer<'a>,
         track: TrackId,
     ) -> Result<Self> {
-        let encoder = encode::open(&rendition.allocation, task.gpu)?;
+        let tap = observer.taps.get(rendition.number).and_then(Option::as_ref);
+        let encoder: Box<dyn Encode> = match tap {
+            Some(tap) if rendition.allocation.gpu.is_none() => {
+                Box::new(tap.spare.take(&rendition.allocation)?)
+            }
+            _ => encode::open(&rendition.allocation, task.gpu)?,
+        };
         let header = SegmentHeader {
             params: encoder.params()?,
             time_base: task.time_base,
             announced_reorder: encoder.announced_reorder(),
         };
         let writer = SegmentWriter::create(&rendition.output, &header).map_err(|e| write_error(&e))?;
+        tell(tap, || Item::Begin(Box::new(header)));
         Ok(Self {
             segment: task.segment.id,
             attempt: task.attempt,
@@ -74,6 +90,7 @@ impl<'a> SegmentRendition<'a> {
             sizes: Vec::new(),
             task: rendition,
             round: task.round,
+            tap,
         })
     }
 
@@ -86,6 +103,9 @@ impl<'a> SegmentRendition<'a> {
             let _span = trace.span(self.track, "conform", &args);
             self.conform.process(frame)
         })?;
+        if let Some(time) = frame.pts() {
+            tell(self.tap, || Item::Frame(time));
+        }
         metrics.encode.busy(|| {
             let _span = trace.span(self.track, "encode", &args);
             self.encoder.push(frame, &mut self.packets)
@@ -102,6 +122,7 @@ impl<'a> SegmentRendition<'a> {
             self.encoder.finish(&mut self.packets)
         })?;
         self.write()?;
+        tell(self.tap, || Item::End);
         let (times, last_duration) = self.encoder.times();
         let mut facts = SegmentFacts {
             times: times.to_vec(),
@@ -113,7 +134,12 @@ impl<'a> SegmentRendition<'a> {
             sizes: self.sizes,
             lost_side_data: self.encoder.lost_side_data().to_vec(),
         };
-        let sealed = self.writer.finish(&facts).map_err(|e| write_error(&e))?;
+        let sealed = match self.observer.taps {
+            [] => self.writer.finish(&facts),
+            // What is live can't be resumed: nobody waits for the disk.
+            _ => self.writer.finish_unsynced(&facts),
+        };
+        let sealed = sealed.map_err(|e| write_error(&e))?;
         let frames = facts.times.len() as u64;
         facts.times = Vec::new();
         let sizes = std::mem::take(&mut facts.sizes);
@@ -142,6 +168,8 @@ impl<'a> SegmentRendition<'a> {
                 side_data: packet.side_data.into_iter().map(|s| (s.kind, s.data)).collect(),
                 data: packet.data,
             };
+            // First of all: nobody who reads along should wait for the disk.
+            tell(self.tap, || Item::Packet(stored.clone()));
             self.writer.write(&stored).map_err(|e| write_error(&e))?;
         }
         Ok(())

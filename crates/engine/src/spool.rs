@@ -202,7 +202,10 @@ pub fn others(
 impl OtherWriter {
     /// Takes a packet. A reader that has gone is no error here: it has its own.
     pub fn push(&mut self, packet: &Packet) -> Result<()> {
-        let stored = store(packet);
+        self.push_stored(store(packet))
+    }
+
+    fn push_stored(&mut self, stored: StoredPacket) -> Result<()> {
         // Counted for each reader: it is theirs until the last has it.
         let bytes = stored.weight() * self.send.len();
         let waiting = &self.waiting;
@@ -220,6 +223,14 @@ impl OtherWriter {
         }
         self.waiting.draw(&self.trace);
         Ok(())
+    }
+
+    /// Tells the readers where a packet of the video stood between the others. What came before waits for nothing any more.
+    pub fn mark(&mut self, video: usize) -> Result<()> {
+        let mark = Packet::from_parts(&[], None, None, 0, 0, &[])
+            .map_err(|e| Error::media(ErrorKind::Internal, &e))?;
+        self.push_stored(StoredPacket { stream: video as u32, ..store(&mark) })?;
+        self.flush()
     }
 
     /// Hands over what is held back.

@@ -1,6 +1,6 @@
 //! Decoding the result and comparing its pictures with the source's.
 
-use crate::check::reopen;
+use crate::check::{reopen, told};
 use crate::decode::{Decode, RangeDecoder};
 use crate::error::{Error, ErrorKind, Result};
 use crate::fault;
@@ -8,9 +8,9 @@ use crate::index::Timing;
 use crate::index::access::PacketKind;
 use crate::options::file_url;
 use crate::pipeline::{Context, RunReport};
-use crate::plan::Plan;
 use crate::plan::encoder::Allocation;
 use crate::plan::layout::{Entry, Segment};
+use crate::plan::{Plan, Rendition};
 use crate::process::{Conform, Process};
 use crate::segment_file::SegmentReader;
 use crate::task::{SegmentFacts, SegmentTask, SourceSpec};
@@ -77,7 +77,7 @@ pub fn run(
         before += frames;
     }
     let rendition = &plan.renditions[number];
-    let (stream, options) = output_stream(output, &rendition.format, context)?;
+    let (stream, options) = output_stream(output, rendition, context)?;
     let allocation = &rendition.allocation;
     let mut file = Finished { output, options, stream, allocation, offset: 0 };
     file.offset = first_offset(&file, plan, &segments, context)?;
@@ -107,8 +107,15 @@ pub fn run(
     verdict(&sums, plan)
 }
 
-fn output_stream(output: &Path, format: &str, context: &Context) -> Result<(StreamInfo, InputOptions)> {
-    let (input, options) = reopen(output, format, &context.stop)?;
+fn output_stream(
+    output: &Path,
+    rendition: &Rendition,
+    context: &Context,
+) -> Result<(StreamInfo, InputOptions)> {
+    let settings = &rendition.allocation.settings;
+    let size = (settings.width, settings.height);
+    let told = told(&rendition.format, size, &settings.pixel_format, context.plan.rate);
+    let (input, options) = reopen(output, told, &context.stop)?;
     let video = input.best_video().ok_or_else(|| {
         Error::new(ErrorKind::Check, "the result has no video").in_file(output.display().to_string())
     })?;

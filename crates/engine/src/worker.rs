@@ -8,6 +8,7 @@ use crate::fault;
 use crate::metrics::Metrics;
 use crate::queue::{Limits, Receiver, RecvError, Weight, bounded};
 use crate::rendition::{Met, SegmentRendition, share};
+use crate::tap::Tap;
 use crate::task::{RenditionResult, SegmentResult, SegmentTask};
 use crate::trace::{Trace, TrackId};
 use frameloom_media::Frame;
@@ -47,6 +48,8 @@ pub struct Observer<'a> {
     pub name: &'a str,
     /// Where times go.
     pub metrics: &'a Metrics,
+    /// Whoever wants the packets while the segment is still being made, by number of the output; none if nobody does.
+    pub taps: &'a [Option<Tap>],
 }
 
 /// Decodes and encodes a segment by itself (the split feed).

@@ -4,6 +4,7 @@ use crate::error::{MediaError, Result, check};
 use crate::ffi_util::{Dictionary, c_string, dictionary_entries, text, time};
 use crate::packet::Packet;
 use crate::params::CodecParams;
+use crate::pipe::{Arrivals, PipeIo};
 use crate::rational::Rational;
 use crate::side_data::SideData;
 use crate::url::c_url;
@@ -20,6 +21,10 @@ pub struct InputOptions {
     pub format: Option<String>,
     /// Further options of the demuxer.
     pub options: Vec<(String, String)>,
+    /// The streams are looked at only until decoding can begin: what a container tells late, and the frame rate behind many
+    /// packets, isn't waited for. Times at which bytes of a pipe came are kept.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub low_delay: bool,
 }
 
 /// What a stream is.
@@ -133,6 +138,7 @@ pub struct Input {
     url: String,
     // FFmpeg holds a pointer to it until the context is closed.
     _stop: Arc<AtomicBool>,
+    pipe: Option<PipeIo>,
 }
 
 // SAFETY: the context has one owner; FFmpeg allows use from one thread at a time, whichever.
@@ -142,6 +148,9 @@ unsafe extern "C" fn interrupted(stop: *mut c_void) -> c_int {
     // SAFETY: points into the Arc that the Input keeps alive.
     c_int::from(unsafe { &*stop.cast::<AtomicBool>() }.load(Ordering::Relaxed))
 }
+
+/// Microseconds of an FLV stream within which its sound begins, if it has any.
+const FLV_SOUND: i64 = 500_000;
 
 impl Input {
     /// Opens `url` (a path, a URL or `pipe:0`) and finds out about its streams. Blocking reads end soon after `stop` is set,
@@ -162,6 +171,10 @@ impl Input {
                 format
             }
         };
+        let pipe = match url {
+            "pipe:0" if options.low_delay => Some(PipeIo::new(stop.clone())?),
+            _ => None,
+        };
         let mut dictionary = Dictionary::new(options.options.iter().map(|(k, v)| (k.as_str(), v.as_str())))?;
         // SAFETY: the context is ours until it is in `Self`; avformat_open_input frees it on failure.
         unsafe {
@@ -173,15 +186,42 @@ impl Input {
                 callback: Some(interrupted),
                 opaque: Arc::as_ptr(&stop).cast_mut().cast(),
             };
+            if let Some(pipe) = &pipe {
+                (*context).pb = pipe.context;
+            }
+            if options.low_delay {
+                (*context).fps_probe_size = 0;
+            }
             let code =
                 ff::avformat_open_input(&mut context, c_url.as_ptr(), format.cast_mut(), &mut dictionary.0);
             check(code, what).map_err(MediaError::with_log)?;
-            let mut input = Self { context, streams: Vec::new(), url: url.to_owned(), _stop: stop };
+            let mut input = Self { context, streams: Vec::new(), url: url.to_owned(), _stop: stop, pipe };
             if let Some((key, _)) = dictionary.entries().first() {
                 return Err(MediaError::ours(what(), format!("the input format has no option {key:?}")));
             }
+            let mut seekable = 0;
+            if options.low_delay {
+                match input.format_name().as_str() {
+                    // Its table of streams was read. FFmpeg would go on for seconds, for streams that no table has.
+                    "mpegts" if (*context).nb_streams > 0 => {
+                        (*context).ctx_flags &= !(ff::AVFMTCTX_NOHEADER as c_int);
+                        // In a file it would look for the end, and then guess other times of sound than in a pipe.
+                        if !(*context).pb.is_null() {
+                            seekable = std::mem::replace(&mut (*(*context).pb).seekable, 0);
+                        }
+                    }
+                    // It has no table, and without sound FFmpeg would wait for some for 90 seconds.
+                    "flv" | "live_flv" if (*context).max_analyze_duration == 0 => {
+                        (*context).max_analyze_duration = FLV_SOUND;
+                    }
+                    _ => {}
+                }
+            }
             check(ff::avformat_find_stream_info(context, std::ptr::null_mut()), what)
                 .map_err(MediaError::with_log)?;
+            if seekable != 0 {
+                (*(*context).pb).seekable = seekable;
+            }
             input.streams = (0..(*context).nb_streams as usize)
                 .map(|i| stream_info(*(*context).streams.add(i)))
                 .collect();
@@ -192,6 +232,11 @@ impl Input {
     fn raw(&self) -> &ff::AVFormatContext {
         // SAFETY: never null, and owned.
         unsafe { &*self.context }
+    }
+
+    /// When the bytes of standard input came, if it was opened with [`InputOptions::low_delay`].
+    pub fn arrivals(&self) -> Option<Arc<Arrivals>> {
+        self.pipe.as_ref().map(PipeIo::arrivals)
     }
 
     /// The streams, as probed.

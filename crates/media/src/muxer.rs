@@ -52,6 +52,8 @@ pub struct MuxerSettings {
     pub options: Vec<(String, String)>,
     /// What happens to negative times.
     pub negative_times: NegativeTimes,
+    /// Packets are written as they come, in this order: none waits for those of other streams.
+    pub immediate: bool,
 }
 
 /// A packet to be written; times are in ticks of its [`MuxStream::time_base`].
@@ -79,6 +81,7 @@ pub struct Muxer {
     time_bases: Vec<Rational>,
     url: String,
     finished: bool,
+    immediate: bool,
 }
 
 // SAFETY: the context has one owner; FFmpeg allows use from one thread at a time, whichever.
@@ -100,8 +103,13 @@ impl Muxer {
                 url.as_ptr(),
             );
             check(code, what)?;
-            let mut muxer =
-                Self { context, time_bases: Vec::new(), url: settings.url.clone(), finished: true };
+            let mut muxer = Self {
+                context,
+                time_bases: Vec::new(),
+                url: settings.url.clone(),
+                finished: true,
+                immediate: settings.immediate,
+            };
             for stream in streams {
                 add_stream(context, stream)?;
                 muxer.time_bases.push(stream.time_base);
@@ -158,7 +166,12 @@ impl Muxer {
             (*raw.0).stream_index = packet.stream as c_int;
             (*raw.0).pos = -1;
             ff::av_packet_rescale_ts(raw.0, from.raw(), to.raw());
-            check(ff::av_interleaved_write_frame(self.context, raw.0), what).map_err(MediaError::with_log)?;
+            let code = if self.immediate {
+                ff::av_write_frame(self.context, raw.0)
+            } else {
+                ff::av_interleaved_write_frame(self.context, raw.0)
+            };
+            check(code, what).map_err(MediaError::with_log)?;
             self.check_io()
         }
     }
@@ -183,6 +196,21 @@ impl Muxer {
             ff::av_opt_set((*self.context).priv_data, key, value, 0);
             let position = ff::avio_seek(pb, 0, 1);
             u64::try_from(position).map_err(|_| MediaError::ours(what(), "its position isn't known"))
+        }
+    }
+
+    /// Lets everything out that was written so far, for whoever reads along: a container that collects packets ends its
+    /// cluster or fragment here.
+    pub fn flush(&mut self) -> Result<()> {
+        let what = || format!("write {}", self.url);
+        // SAFETY: valid context; a format that collects nothing takes the null packet for nothing; pb is null or valid.
+        unsafe {
+            check(ff::av_write_frame(self.context, std::ptr::null_mut()), what)?;
+            let pb = (*self.context).pb;
+            if !pb.is_null() {
+                ff::avio_flush(pb);
+            }
+            self.check_io()
         }
     }
 

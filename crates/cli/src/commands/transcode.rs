@@ -10,6 +10,7 @@ use frameloom::cancel::Cancel;
 use frameloom::device::choice::DecodeOn;
 use frameloom::device::sampling::GpuUsage;
 use frameloom::jobs::transcode::{Control, Prepared, Report, prepare, run as run_job};
+use frameloom::latency::Latency;
 use frameloom::options::{
     ContentOptions, Feed, InputTarget, OutputOptions, OutputTarget, Overwrite, RunOptions, SubtitleOptions,
     TranscodeJob,
@@ -258,14 +259,18 @@ fn show_report(report: &Report, printer: &Printer) {
             .enumerate()
             .map(|(i, (name, sink))| {
                 let verdict = report.verdicts.get(i);
-                serde_json::json!({
+                let mut output = serde_json::json!({
                     "output": name,
                     "frames": sink.frames,
                     "bytes": sink.bytes,
                     "psnr": verdict.map(|v| v.psnr),
                     "ssim": verdict.map(|v| v.ssim),
                     "worst_segment": verdict.map(|v| v.worst),
-                })
+                });
+                if let Some(latency) = &sink.latency {
+                    output["latency"] = serde_json::json!(latency);
+                }
+                output
             })
             .collect();
         printer.object(&serde_json::json!({
@@ -283,6 +288,14 @@ fn show_report(report: &Report, printer: &Printer) {
             "gpus": report.gpus,
         }));
         return;
+    }
+    for (name, latency) in names.iter().zip(&run.sinks).filter_map(|(n, s)| Some((n, s.latency?))) {
+        let what = if names.len() > 1 { format!("{name}: latency") } else { "latency".to_owned() };
+        let Latency { median_ms, worst_ms, median_frames, worst_frames, frames } = latency;
+        printer.line(&format!(
+            "{what}: median {median_ms:.1} ms ({median_frames:.2} frames), worst {worst_ms:.1} ms ({worst_frames:.2} frames), {}",
+            count(frames, "frame")
+        ));
     }
     let mebibytes = |bytes: u64| format!("{:.2} MiB", bytes as f64 / f64::from(1 << 20));
     if names.len() > 1 {

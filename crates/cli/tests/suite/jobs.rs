@@ -122,6 +122,41 @@ fn a_killed_run_goes_on() {
     assert_eq!(scratch.names(), ["a.mkv", "b.mkv", "jobs.toml"]);
 }
 
+/// Jobs may share a folder for temporary files, whatever their outputs are called; each finds its own again.
+#[test]
+fn outputs_of_one_name_share_a_temporary_folder() {
+    let scratch = Scratch::new();
+    for folder in ["a", "b", "temp"] {
+        std::fs::create_dir(scratch.file(folder)).expect("the folder can be made");
+    }
+    let job = |folder: &str, input: &str| {
+        format!("[[job]]\ninput = {}\noutput = '{folder}/out.mkv'\n", quoted(&clip(input)))
+    };
+    let text = format!("temp = 'temp'\n{}{}", job("a", "plain"), job("b", "longer"));
+    let mut command = jobs(&scratch, &text, "");
+    command.env("FRAMELOOM_FAULT", "encode:4:error");
+    run(command).expect_code(1);
+    let kept = std::fs::read_dir(scratch.file("temp")).expect("it can be listed").count();
+    assert_eq!(kept, 2, "what is finished of each");
+    run(jobs(&scratch, &text, "--resume")).ok();
+    assert_eq!(std::fs::read_dir(scratch.file("temp")).expect("it can be listed").count(), 0);
+    for (folder, input) in [("a", "plain"), ("b", "longer")] {
+        let alone = scratch.file(&format!("{folder}.mkv"));
+        run(transcode(clip(input), &alone, "--preset ultrafast --gop 10 --segment 0.4")).ok();
+        assert_eq!(compare_bytes(&alone, &scratch.file(&format!("{folder}/out.mkv"))), Ok(()));
+    }
+    // The path counts, not how it is written.
+    let temp = scratch.file("temp");
+    let options = format!("--preset ultrafast --gop 10 --segment 0.4 --temp {}", temp.display());
+    let mut command = transcode(clip("plain"), scratch.file("c.mkv"), &options);
+    command.env("FRAMELOOM_FAULT", "encode:4:error");
+    run(command).expect_code(1);
+    let mut command = transcode(clip("plain"), "./a/../c.mkv", &format!("{options} --resume"));
+    command.current_dir(scratch.path());
+    let said = run(command).ok();
+    assert!(said.stderr.contains("from the earlier run"), "{}", said.stderr);
+}
+
 /// Killed between giving the output its name and removing the job folder: the output is whole.
 #[test]
 fn a_job_folder_beside_a_finished_output_is_removed() {

@@ -11,6 +11,7 @@ mod from_ffmpeg;
 mod hls;
 mod images;
 mod jobs;
+mod latency;
 mod looks;
 mod odd;
 mod outputs;

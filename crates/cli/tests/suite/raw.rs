@@ -258,3 +258,32 @@ fn a_file_that_looks_like_a_container_can_be_read_as_pictures() {
     empty.stdin(Stdio::null());
     run(empty).expect_code(1);
 }
+
+#[test]
+fn raw_pictures_without_a_header_are_written() {
+    let scratch = Scratch::new();
+    let output = scratch.file("out.yuv");
+    let options = "--encoder rawvideo --audio none --segment 1 --verify";
+    let said = run(transcode(clip("plain"), &output, options)).ok();
+    assert!(said.stderr.contains("PSNR identical"), "{}", said.stderr);
+    let truth = scratch.file("truth.yuv");
+    let mut command = ffmpeg();
+    command.arg("-i").arg(clip("plain")).args(["-map", "0:v", "-f", "rawvideo"]).arg(&truth);
+    run(command).ok();
+    assert!(bytes(&output) == bytes(&truth));
+}
+
+#[test]
+fn raw_outputs_that_cannot_be_are_refused_at_once() {
+    let scratch = Scratch::new();
+    for (name, encoder, says) in [
+        ("out.yuv", "libx264", "--encoder rawvideo"),
+        ("out.y4m", "rawvideo", "Y4M can't be written"),
+        ("out.y4m", "wrapped_avframe", "pointers into memory"),
+    ] {
+        let options = format!("--encoder {encoder} --audio none");
+        let said = run(transcode(clip("plain"), scratch.file(name), &options)).expect_code(2);
+        assert!(said.stderr.contains(says), "{}", said.stderr);
+        assert_eq!(scratch.names(), [""; 0]);
+    }
+}

@@ -2,5 +2,6 @@
 
 pub mod budget;
 mod held;
+pub mod live;
 pub mod reader;
 pub mod shared;

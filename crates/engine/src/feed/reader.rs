@@ -24,7 +24,7 @@ pub struct Replay {
 }
 
 impl Replay {
-    fn next(&mut self) -> Result<Option<Packet>> {
+    pub(super) fn next(&mut self) -> Result<Option<Packet>> {
         if let Some(packet) = self.first.pop_front() {
             return Ok(Some(packet));
         }

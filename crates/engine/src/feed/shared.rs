@@ -20,6 +20,8 @@ enum Dealt {
     Frame(Frame, Permit),
     /// What comes before and after may not be what decoding the segment by itself gives.
     Damage,
+    /// The decoder met damage, and nobody will decode the segment again.
+    Met(Vec<Damage>),
     /// The segment is complete; a queue that closes without it was broken off.
     End,
 }
@@ -28,7 +30,7 @@ impl Weight for Dealt {
     fn weight(&self) -> usize {
         match self {
             Self::Frame(frame, _) => frame.bytes(),
-            Self::Damage | Self::End => 0,
+            Self::Damage | Self::Met(_) | Self::End => 0,
         }
     }
 }
@@ -37,6 +39,7 @@ impl Weight for Dealt {
 pub struct DealtFrames {
     receive: Receiver<Dealt>,
     damaged: bool,
+    met: Vec<Damage>,
     waiting: Box<dyn Fn(bool) + Send>,
 }
 
@@ -59,33 +62,36 @@ impl DealtFrames {
 
 impl Decode for DealtFrames {
     fn next(&mut self) -> Result<Option<Frame>> {
-        let at_once = self.receive.try_recv().map_err(|_| Error::interrupted())?;
-        let dealt = match at_once {
-            Some(dealt) => dealt,
-            None => {
-                (self.waiting)(true);
-                let dealt = self.receive.recv().map_err(|_| Error::interrupted())?;
-                (self.waiting)(false);
-                dealt
+        loop {
+            let at_once = self.receive.try_recv().map_err(|_| Error::interrupted())?;
+            let dealt = match at_once {
+                Some(dealt) => dealt,
+                None => {
+                    (self.waiting)(true);
+                    let dealt = self.receive.recv().map_err(|_| Error::interrupted())?;
+                    (self.waiting)(false);
+                    dealt
+                }
+            };
+            match dealt {
+                Dealt::Frame(frame, permit) => {
+                    // The encoder holds the picture from here on; the queue's limit is for what waits.
+                    drop(permit);
+                    return Ok(Some(frame));
+                }
+                Dealt::Damage => {
+                    self.damaged = true;
+                    return Err(Error::interrupted());
+                }
+                Dealt::Met(damage) => self.met.extend(damage),
+                Dealt::End => return Ok(None),
             }
-        };
-        match dealt {
-            Dealt::Frame(frame, permit) => {
-                // The encoder holds the picture from here on; the queue's limit is for what waits.
-                drop(permit);
-                Ok(Some(frame))
-            }
-            Dealt::Damage => {
-                self.damaged = true;
-                Err(Error::interrupted())
-            }
-            Dealt::End => Ok(None),
         }
     }
 
-    /// None: what is dealt to the end has none.
+    /// None, unless the job is live: what is dealt to the end has none.
     fn damage(&mut self) -> Vec<Damage> {
-        Vec::new()
+        std::mem::take(&mut self.met)
     }
 }
 
@@ -118,6 +124,10 @@ pub struct Dealer {
     limbo: VecDeque<Frame>,
     number: i64,
     all_decided: bool,
+    /// The job is live: frames of each segment, which begins with the frame behind the one before.
+    live: Option<u32>,
+    /// Number of the segment that is next, if the job is live.
+    next: u32,
     /// Behind the last wanted frame: nothing more needs to be decoded.
     past_end: bool,
     /// Packets decoded so far.
@@ -149,6 +159,8 @@ impl Dealer {
             limbo: VecDeque::new(),
             number: 0,
             all_decided: false,
+            live: None,
+            next: 0,
             past_end: false,
             packets: 0,
             damaged: 0,
@@ -163,6 +175,12 @@ impl Dealer {
     /// There will be no more.
     pub fn all_decided(&mut self) {
         self.all_decided = true;
+    }
+
+    /// Makes a segment of every so many frames, when the first of them is there. Damage is passed on to whoever encodes it: with
+    /// one thread the decoder makes of it what decoding the segment by itself would.
+    pub fn live(self, frames: u32) -> Self {
+        Self { live: Some(frames.max(1)), ..self }
     }
 
     /// First address behind all decided segments; `None` when the last of them has no end.
@@ -251,12 +269,12 @@ impl Dealer {
 
     /// Ends the current segment and begins the next; false when none is decided.
     fn advance(&mut self, begin: &mut Begin<'_>) -> bool {
-        let Some(next) = self.ahead.pop_front() else { return false };
+        let Some(next) = self.ahead.pop_front().or_else(|| self.live_segment()) else { return false };
         self.end_current();
         // One queue may hold what all of them together may.
         let (send, receive) = bounded(self.budget.limits(), &self.cancel);
-        let frames = DealtFrames { receive, damaged: false, waiting: Box::new(|_| {}) };
-        if self.damaged > pre_roll(&next) {
+        let frames = DealtFrames { receive, damaged: false, met: Vec::new(), waiting: Box::new(|_| {}) };
+        if self.live.is_none() && self.damaged > pre_roll(&next) {
             // Nobody has dropped the other end yet.
             let _ = send.send(Dealt::Damage);
         }
@@ -265,14 +283,36 @@ impl Dealer {
         true
     }
 
+    fn live_segment(&mut self) -> Option<Segment> {
+        let frames = self.live?;
+        let id = self.next;
+        self.next += 1;
+        let start = i64::from(id) * i64::from(frames);
+        Some(Segment {
+            id,
+            start: (id > 0).then_some(start),
+            end: Some(start + i64::from(frames)),
+            frames,
+            bytes: 0,
+            entries: Vec::new(),
+        })
+    }
+
     /// Tells the segment that is being dealt of damage, and keeps it for those whose decoding would begin before it.
     ///
     /// That may be one segment too many, as a decoder with several threads tells late, and a container marks the packet
     /// in which it finds out. A segment that is told gets no further frames and is decoded again by itself; one that isn't
     /// would have other pictures than with the split feed.
     fn tell_damage(&mut self) {
-        let noted = !self.linear.take_damage().is_empty();
-        if !self.linear.complained() && !noted {
+        let noted = self.linear.take_damage();
+        if self.live.is_some() {
+            // Before the first frame there is nobody to tell: the index has noted that, too.
+            if let (false, Some((_, Some(send)))) = (noted.is_empty(), &self.current) {
+                let _ = send.send(Dealt::Met(noted));
+            }
+            return;
+        }
+        if !self.linear.complained() && noted.is_empty() {
             return;
         }
         self.damaged = self.packets;
@@ -292,6 +332,7 @@ impl Dealer {
 
     /// Ends all segments, also those for which no frame came.
     fn finish(&mut self, begin: &mut Begin<'_>) {
+        self.live = None;
         while self.advance(begin) {}
         self.end_current();
     }

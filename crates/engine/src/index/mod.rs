@@ -298,6 +298,12 @@ pub fn nominal_rate(times: &[i64], stream: &StreamInfo) -> Rational {
     })
 }
 
+/// The rate, in frames per second, that a stream declares; 25 if it doesn't. No packet is needed.
+pub fn declared_rate(stream: &StreamInfo) -> Rational {
+    let usable = |r: &Rational| r.is_positive() && r.to_f64() <= 1000.0 && *r != stream.time_base.inverse();
+    [stream.average_rate, stream.base_rate].into_iter().flatten().find(usable).unwrap_or(Rational::new(25, 1))
+}
+
 fn gcd(a: i32, b: i32) -> i32 {
     if b == 0 { a.max(1) } else { gcd(b, a % b) }
 }

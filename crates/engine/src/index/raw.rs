@@ -145,6 +145,7 @@ mod tests {
                 option("framerate", "30000/1001"),
                 option("pixel_format", "yuv420p"),
             ],
+            ..InputOptions::default()
         };
         let url = frameloom_media::file_url(file.path());
         let stop = Arc::new(AtomicBool::new(false));

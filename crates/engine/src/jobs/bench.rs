@@ -292,6 +292,7 @@ fn transcode(task: &SegmentTask, number: usize, frames: &AtomicU64, running: &Ru
         tracks: &Tracks::new(&trace, &name, task.renditions.len()),
         name: &name,
         metrics: &metrics,
+        taps: &[],
     };
     run_segment(task, &observer, &running.cancel, &running.stop).map(|_| ())
 }

@@ -31,6 +31,7 @@ pub fn make(stream: &MuxStream, first: MuxPacket<'_>, scratch: &Path) -> Result<
             ("use_editlist".into(), "0".into()),
         ],
         negative_times: NegativeTimes::Keep,
+        immediate: false,
     };
     let failed = |e: &frameloom_media::MediaError| {
         let mut error = Error::media(ErrorKind::Output, e);

@@ -111,6 +111,7 @@ impl Ts {
             chapters: Vec::new(),
             options: Vec::new(),
             negative_times: NegativeTimes::Keep,
+            immediate: false,
         };
         let muxer = Muxer::create(&settings, std::slice::from_ref(stream))
             .map_err(|e| Error::media(ErrorKind::Output, &e))?;

@@ -57,7 +57,9 @@ pub struct Context {
     pub worker_command: Option<Vec<String>>,
     /// Segments of a file; 0 for a pipe.
     pub segments: u32,
-    /// A pipe's video packets.
+    /// Packets leave while their segment is still being made.
+    pub live: bool,
+    /// A pipe's video packets, unless the job is live.
     pub spool: Option<Arc<Mutex<VideoSpool>>>,
 }
 

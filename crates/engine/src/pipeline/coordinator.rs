@@ -373,6 +373,11 @@ impl Coordinator {
             // Whatever FFmpeg says when it is told to stop.
             return Err(Error::interrupted());
         }
+        if self.context.live {
+            return Err(error.hint(
+                "nothing of a live stream can be made again once it has left: start anew at the stream's present",
+            ));
+        }
         let may = error.may_retry() && attempt + 1 < TRIES;
         // A disk that is full stays full.
         if !may {

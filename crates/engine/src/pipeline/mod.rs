@@ -16,6 +16,7 @@ use crate::error::{Error, Result};
 use crate::feed::shared::DealtFrames;
 use crate::plan::layout::Segment;
 use crate::sink::SinkReport;
+use crate::tap::Tap;
 use crate::task::{SegmentResult, SegmentTask};
 use crossbeam_channel::{Receiver, Sender, unbounded};
 
@@ -23,8 +24,8 @@ use crossbeam_channel::{Receiver, Sender, unbounded};
 pub enum Work {
     /// Decode and encode a range.
     Range(Box<SegmentTask>),
-    /// Encode what the shared decoder deals.
-    Dealt(Box<SegmentTask>, DealtFrames),
+    /// Encode what the shared decoder deals; the sinks that the packets go to at once, by output, if the job is live.
+    Dealt(Box<SegmentTask>, DealtFrames, Vec<Option<Tap>>),
 }
 
 /// What comes back.

@@ -24,7 +24,8 @@ impl Watch {
             Error::new(ErrorKind::Worker, format!("{what} hangs: nothing moved for {:.0} s", limit.as_secs_f64()))
                 .hint("--isolate runs workers as processes, so that one that hangs is ended and its segment tried again; --resume goes on")
         };
-        if !context.run.isolate {
+        // A reader of the output that pauses holds everybody up who is live.
+        if !context.run.isolate && !context.live {
             for (i, worker) in progress.workers.iter().enumerate() {
                 if progress.stalled(i) > limit.as_secs_f64() {
                     let segment = worker.segment().map_or(0, |(s, _, _)| s);
@@ -35,7 +36,7 @@ impl Watch {
         let written = progress.bytes.load(Ordering::Relaxed);
         if written != self.sink_moved.1 || !sink_alone {
             self.sink_moved = (Instant::now(), written);
-        } else if self.sink_moved.0.elapsed() > limit && context.spool.is_none() {
+        } else if self.sink_moved.0.elapsed() > limit && context.spool.is_none() && !context.live {
             return Err(hung("writing the output"));
         }
         Ok(())

@@ -59,13 +59,13 @@ fn work_on(context: &Arc<Context>, worker: usize, tracks: &Tracks, mut item: Wor
     let progress = &context.progress;
     let dealt = matches!(item, Work::Dealt(..));
     let task = match &item {
-        Work::Range(task) | Work::Dealt(task, _) => task.clone(),
+        Work::Range(task) | Work::Dealt(task, ..) => task.clone(),
     };
     progress.begin(worker, task.segment.id, task.segment.frames);
     let report = |frames| progress.add(worker, frames);
     let name = format!("worker {worker}");
     let (trace, metrics) = (&context.trace, &*context.metrics);
-    let observer = Observer { progress: &report, trace, tracks, name: &name, metrics };
+    let observer = Observer { progress: &report, trace, tracks, name: &name, metrics, taps: &[] };
     let mut damaged = false;
     let (session, refused) = match session {
         Ok(session) => (session, None),
@@ -80,12 +80,13 @@ fn work_on(context: &Arc<Context>, worker: usize, tracks: &Tracks, mut item: Wor
             }
             _ => run_segment(&task, &observer, &context.cancel, &context.stop),
         },
-        Work::Dealt(task, mut frames) => {
+        Work::Dealt(task, mut frames, taps) => {
             let status = context.progress.clone();
             frames.on_wait(move |waiting| {
                 status.set_stage(worker, if waiting { Stage::Waiting } else { Stage::Busy });
             });
             frames.draw(trace, &format!("{name}: dealt frames"));
+            let observer = Observer { taps: &taps, ..observer };
             let result = encode_segment(&task, &mut frames, &observer, &context.cancel);
             damaged = frames.is_damaged();
             result
@@ -115,7 +116,7 @@ fn on_a_gpu(context: &Arc<Context>, item: &mut Work) -> Result<Option<Session>> 
     let Some(gpus) = &context.gpus else { return Ok(None) };
     let (task, dealt) = match item {
         Work::Range(task) => (task, false),
-        Work::Dealt(task, _) => (task, true),
+        Work::Dealt(task, ..) => (task, true),
     };
     let session = gpus.session(if dealt { 1 } else { task.attempt })?;
     task.gpu = session.as_ref().map(Session::gpu);

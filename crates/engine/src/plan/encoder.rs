@@ -22,6 +22,9 @@ pub struct Allocation {
     pub warm_up: u32,
     /// The last frame of a segment must not become a key frame (H.264: two IDR pictures in a row need different identifiers).
     pub last_not_key: bool,
+    /// A segment has so many frames, but for the last one: no frame waits for the encoder to know whether it is the last.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub exact_frames: Option<u32>,
     /// Size of the source's pictures, as its description promises.
     pub source_size: (u32, u32),
     /// Full-range pictures are wanted from limited-range ones (`Some(true)`), or as the source has them.
@@ -188,6 +191,10 @@ pub fn find(name: &str) -> Result<EncoderInfo> {
             .because(e.message)
             .hint(format!("usual ones here: {}; `frameloom devices` lists all", names.join(", ")))
     })?;
+    if name == "wrapped_avframe" {
+        return Err(Error::usage(format!("{name} makes no packets, but pointers into memory"))
+            .hint("--encoder rawvideo, or ffv1"));
+    }
     if !info.video {
         return Err(Error::usage(format!("{name} doesn't encode video")));
     }
@@ -306,8 +313,9 @@ pub fn allocate(
             checked(&mut options, info, "--encoder-opt", key, value)?;
         }
     }
+    let low_latency = video.tuning.profile.is_some_and(|p| p.is_low_latency());
     if let Some(key) = rules.params_key {
-        own_params.extend(library_params(&info.name, &rules, keys.fixed, picture, threads));
+        own_params.extend(library_params(&info.name, &rules, keys.fixed, picture, threads, low_latency));
         own_params.retain(|p| !p.is_empty());
         if !own_params.is_empty() {
             options.push((key.to_owned(), own_params.join(":")));
@@ -365,6 +373,7 @@ pub fn allocate(
         },
         warm_up: rules.warm_up,
         last_not_key: info.codec == "h264",
+        exact_frames: None,
         source_size,
         full_range,
         gpu: None,
@@ -402,6 +411,7 @@ fn library_params(
     fixed_gop: bool,
     picture: &CodecParams,
     threads: u32,
+    low_latency: bool,
 ) -> Vec<String> {
     let mut params = vec![rules.seam_params.to_owned()];
     if fixed_gop {
@@ -411,7 +421,9 @@ fn library_params(
     let light = hdr10::content_light(&picture.side_data);
     match encoder {
         "libx265" => {
-            params.push(format!("pools={threads}:frame-threads={}", x265_frame_threads(threads)));
+            // Each frame that is coded beside another comes out a frame later.
+            let frame_threads = if low_latency { 1 } else { x265_frame_threads(threads) };
+            params.push(format!("pools={threads}:frame-threads={frame_threads}"));
             if let Some(d) = display {
                 let [r, g, b] = d.primaries;
                 params.push(format!(

@@ -105,6 +105,8 @@ pub struct LayoutBuilder {
     /// Coded bytes of those behind the latest seam position.
     beyond: u64,
     released: u64,
+    /// Fewer frames than this at the end join the segment before.
+    tail: u32,
     /// First and end address that are wanted.
     range: (Option<i64>, Option<i64>),
 }
@@ -126,8 +128,14 @@ impl LayoutBuilder {
             open: VecDeque::new(),
             beyond: 0,
             released: 0,
+            tail: (length.frames / 4).max(1),
             range,
         }
+    }
+
+    /// Every segment has the regular length, and the last what is left: a seam is certain when the frame behind it comes.
+    pub fn exact(self) -> Self {
+        Self { tail: 0, length: SegmentLength { snap: 0, ..self.length }, ..self }
     }
 
     /// Takes the next packet in file order; returns the segments that are now decided.
@@ -213,8 +221,7 @@ impl LayoutBuilder {
             self.open.push_back(Candidate { time: seen.time, offset, kind, entries, bytes, before });
         }
         // Decide when the seam is certain and what follows is no mere tail.
-        let tail = (self.length.frames / 4).max(1);
-        if self.count > self.length.frames + tail
+        if self.count > self.length.frames + self.tail
             || (self.count > self.length.frames && self.beyond > LOOKAHEAD_BYTES)
         {
             self.cut(out);
@@ -353,6 +360,22 @@ mod tests {
         assert_eq!(layout(&every(314, closed), 250, 62, false).len(), 2);
         assert_eq!(layout(&every(1, closed), 250, 62, false).len(), 1);
         assert!(layout(&[], 250, 62, false).is_empty());
+    }
+
+    #[test]
+    fn exact_segments_have_no_tail_and_are_certain_at_the_frame_behind() {
+        for (frames, sizes) in [(600, vec![250, 250, 100]), (501, vec![250, 250, 1]), (500, vec![250, 250])] {
+            let mut builder =
+                LayoutBuilder::new(SegmentLength { frames: 250, snap: 100 }, true, (None, None)).exact();
+            let mut out = Vec::new();
+            for p in every(frames, |i| if i % 90 == 0 { PacketKind::Closed } else { PacketKind::Delta }) {
+                out.extend(builder.push(&p));
+                assert_eq!(out.len() as u64, p.number / 250);
+            }
+            out.extend(builder.finish());
+            assert_eq!(out.iter().map(|s| s.frames).collect::<Vec<_>>(), sizes);
+            assert_eq!(out[1].start, Some(250));
+        }
     }
 
     #[test]

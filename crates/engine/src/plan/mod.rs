@@ -9,7 +9,7 @@ pub mod streams;
 pub mod tuning;
 
 use crate::error::{Error, ErrorKind, Result};
-use crate::index::{Timing, VideoPacket, nominal_rate};
+use crate::index::{Timing, VideoPacket, declared_rate, nominal_rate};
 use crate::options::{ContentOptions, InputTarget};
 use encoder::{Allocation, Keys};
 use frameloom_media::{OutputFormat, Rational, StreamInfo, encoder_builds, library_versions};
@@ -21,6 +21,11 @@ use std::io::{Read, Seek, SeekFrom};
 
 /// Packets looked at before the frame rate is settled: enough for two seconds and every codec's reordering.
 pub const RATE_WINDOW: usize = 98;
+
+/// Packets looked at before the plan is made. With low latency it is one: the rate is the one that the stream declares.
+pub fn rate_window(content: &ContentOptions) -> usize {
+    if content.is_low_latency() { 1 } else { RATE_WINDOW }
+}
 
 /// Or so many bytes of them: raw pictures, whose times are plain from the first few on.
 pub const RATE_BYTES: u64 = 256 << 20;
@@ -100,6 +105,9 @@ pub struct Plan {
     pub media_frames: Option<u32>,
     /// Frames of a segment.
     pub length: SegmentLength,
+    /// Frames leave soon after they came: all segments but the last have exactly `length` frames.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub low_latency: bool,
     /// First and end tick (or frame number) that are wanted.
     pub range: (Option<i64>, Option<i64>),
     /// What is subtracted from all times: the tick at which a trimmed output begins.
@@ -137,6 +145,9 @@ impl Plan {
         timing: Timing,
         first: &[VideoPacket],
     ) -> Result<Self> {
+        let low_latency = content.is_low_latency();
+        // One decoder counts the frames: where a segment ends is then known before its first packet.
+        let timing = if low_latency { Timing::Ordinal } else { timing };
         let mut times: Vec<i64> = first.iter().filter(|p| !p.hidden).filter_map(|p| p.pts).collect();
         times.sort_unstable();
         // The last ones may have neighbours that are still to come.
@@ -148,14 +159,14 @@ impl Plan {
             times.len()
         };
         let measured = if timing == Timing::Presentation { &times[..settled] } else { &[] };
-        let rate = nominal_rate(measured, video);
+        let rate = if low_latency { declared_rate(video) } else { nominal_rate(measured, video) };
         let encoders =
             content.outputs.iter().map(|o| encoder::find(&o.video.encoder)).collect::<Result<Vec<_>>>()?;
         let cut = content.packaging.map(|p| p.frames(content.gop, rate));
         let unit = cut.map(|(_, media)| media).or(content.gop);
         let (unit, frames) = encoder::intervals(unit, &encoders, rate, content.segment_seconds);
         let gop = cut.map_or(unit, |(gop, _)| gop);
-        let fixed = content.fixed_gop || cut.is_some();
+        let fixed = content.fixed_gop || cut.is_some() || low_latency;
         // Half a segment: then a source with groups of any length up to a segment is never decoded twice.
         let snap = if fixed { 0 } else { frames / 2 };
         // The bits of a pipe can't be shared out before its end, nor segments encoded again that only one decoder can count.
@@ -163,6 +174,7 @@ impl Plan {
         let keys = Keys { gop, asked: content.gop.is_some(), fixed };
         let mut renditions = Vec::new();
         for ((output, info), format) in content.outputs.iter().zip(&encoders).zip(formats) {
+            refuse_raw(&format.name, &info.codec)?;
             if format.holds(&info.codec) == Some(false) {
                 return Err(Error::usage(format!("{} can't hold {} video", format.name, info.codec))
                     .hint("choose another ending for -o, or --format matroska"));
@@ -177,7 +189,12 @@ impl Plan {
                 format.global_header,
             )
             .map_err(|e| if e.kind == ErrorKind::Input { e.in_file(input.name.clone()) } else { e })?;
-            let mut allocation = allocation;
+            let mut allocation = if low_latency {
+                // Frames to warm up with would have to be waited for.
+                Allocation { warm_up: 0, exact_frames: Some(frames), ..allocation }
+            } else {
+                allocation
+            };
             if content.gpus {
                 let (work, said) = gpu::work(&allocation, &video.params, &output.video);
                 allocation.gpu = work;
@@ -229,6 +246,7 @@ impl Plan {
             gop,
             media_frames: cut.map(|(_, media)| media),
             length: SegmentLength { frames, snap },
+            low_latency,
             range,
             shift,
             renditions,
@@ -238,13 +256,28 @@ impl Plan {
 
     /// A layout that begins with the first packet.
     pub fn layout(&self) -> LayoutBuilder {
-        LayoutBuilder::new(self.length, self.timing == Timing::Ordinal, self.range)
+        let layout = LayoutBuilder::new(self.length, self.timing == Timing::Ordinal, self.range);
+        if self.low_latency { layout.exact() } else { layout }
+    }
+}
+
+/// FFmpeg's muxers for uncompressed pictures take every codec, or none that can be kept in a file until its turn comes.
+fn refuse_raw(format: &str, codec: &str) -> Result<()> {
+    match format {
+        "rawvideo" if codec != "rawvideo" => {
+            Err(Error::usage(format!("a headerless file holds raw pictures, not {codec}"))
+                .hint("--encoder rawvideo, or another ending for -o"))
+        }
+        "yuv4mpegpipe" => Err(Error::usage("Y4M can't be written")
+            .hint("raw pictures with a header: -o out.nut --encoder rawvideo (FFmpeg makes Y4M of it); without: -o out.yuv --encoder rawvideo")),
+        _ => Ok(()),
     }
 }
 
 /// Makes the plan as soon as enough packets were seen.
 pub struct Planner<F> {
     make: F,
+    window: usize,
     first: Vec<VideoPacket>,
     bytes: u64,
 }
@@ -260,16 +293,16 @@ pub struct Planned {
 }
 
 impl<F: FnOnce(&[VideoPacket]) -> Result<Plan>> Planner<F> {
-    /// `make` gets the first packets.
-    pub fn new(make: F) -> Self {
-        Self { make, first: Vec::new(), bytes: 0 }
+    /// `make` gets the first packets, as many as [`rate_window`] says.
+    pub fn new(content: &ContentOptions, make: F) -> Self {
+        Self { make, window: rate_window(content), first: Vec::new(), bytes: 0 }
     }
 
     /// Takes a packet; true when [`Planner::settle`] should be called.
     pub fn push(&mut self, packet: VideoPacket) -> bool {
         self.first.push(packet);
         self.bytes = self.bytes.saturating_add(packet.bytes);
-        self.first.len() >= RATE_WINDOW || self.bytes >= RATE_BYTES
+        self.first.len() >= self.window || self.bytes >= RATE_BYTES
     }
 
     /// Makes the plan from what was seen.

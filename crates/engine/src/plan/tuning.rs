@@ -33,6 +33,11 @@ impl Profile {
         [Self::HqSlow, Self::HqMedium, Self::HqFast, Self::LowLatencyHq, Self::LowLatencyFast];
     /// What is typed for them, in the same order.
     pub const NAMES: [&str; 5] = ["hq-slow", "hq-medium", "hq-fast", "low-latency-hq", "low-latency-fast"];
+
+    /// Every frame can be shown as soon as it is there.
+    pub fn is_low_latency(self) -> bool {
+        matches!(self, Self::LowLatencyHq | Self::LowLatencyFast)
+    }
 }
 
 impl fmt::Display for Profile {

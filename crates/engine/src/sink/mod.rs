@@ -1,34 +1,35 @@
 //! The end of the path: segments in order, the other streams between them, one muxer and one
 //! file for each output, which appears only when it is complete.
 
+mod live;
+mod open;
 pub(crate) mod target;
 mod times;
 mod writer;
 
-use crate::check::Checker;
+use crate::check::{Checker, told};
 use crate::error::{Error, ErrorKind, Result};
 use crate::fault;
+use crate::latency::{Latency, Meter};
 use crate::metrics::Metrics;
 use crate::options::OutputTarget;
-use crate::others::{OtherPacket, OtherSource, Others, Trim};
+use crate::others::OtherSource;
 use crate::package::Track;
-use crate::package::track::{Place, Tracks};
+use crate::package::track::Place;
 use crate::plan::Plan;
 use crate::plan::layout::Segment;
 use crate::plan::streams::MappedStream;
 use crate::segment_file::{SegmentFileError, SegmentReader};
 use crate::task::{SegmentFacts, SegmentHeader};
 use crate::trace::{Trace, TrackId};
-use frameloom_media::{
-    Chapter, MuxPacket, MuxStream, Muxer, MuxerSettings, NegativeTimes, OutputFormat, Rational, StreamInfo,
-};
+use frameloom_media::{Chapter, OutputFormat, Rational, StreamInfo};
+use open::{Open, begin};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use target::Target;
-use times::DecodeTimes;
-use writer::Writer;
 
+pub use live::run_live;
 pub use target::check_targets;
 
 /// The chart of the finished segments that the sink hasn't taken.
@@ -73,6 +74,8 @@ pub struct SinkJob {
     pub bytes: Arc<AtomicU64>,
     /// Stops the reading of inputs.
     pub stop: Arc<AtomicBool>,
+    /// Told when packets have left, if the job is live.
+    pub meter: Option<Arc<Meter>>,
 }
 
 /// What came of it.
@@ -84,6 +87,8 @@ pub struct SinkReport {
     pub bytes: u64,
     /// What the user should know.
     pub warnings: Vec<String>,
+    /// How long frames stayed, where they left one by one.
+    pub latency: Option<Latency>,
     /// The finished and checked file, still without its name.
     pub held: Option<Held>,
 }
@@ -105,27 +110,6 @@ impl Held {
     /// Gives it its name; returns its size in bytes.
     pub fn commit(self) -> Result<u64> {
         self.target.commit()
-    }
-}
-
-/// Container formats whose header is written at the end and so needs a file: fragments make them fit for a pipe.
-const MP4: [&str; 4] = ["mp4", "mov", "ipod", "ismv"];
-
-struct Open {
-    writer: Writer,
-    others: Others,
-    times: DecodeTimes,
-    header: SegmentHeader,
-    /// Bytes muxed.
-    bytes: u64,
-}
-
-impl Open {
-    fn write(&mut self, job: &SinkJob, packet: MuxPacket<'_>) -> Result<()> {
-        let bytes = packet.data.len() as u64;
-        self.bytes += bytes;
-        job.bytes.fetch_add(bytes, Ordering::Relaxed);
-        self.writer.write(job, packet)
     }
 }
 
@@ -170,7 +154,16 @@ impl Output<'_> {
             let open = match &mut self.open {
                 Some(open) => open,
                 none => {
-                    let begun = begin(job, &self.target, &finished, (self.others)()?, self.depth)?;
+                    let mut reader = SegmentReader::open(&finished.path).map_err(|e| segment_error(&e))?;
+                    let header: SegmentHeader = reader.header().map_err(|e| segment_error(&e))?;
+                    let facts: SegmentFacts = reader.trailer().map_err(|e| segment_error(&e))?;
+                    let mut depth = self.depth.unwrap_or(0).max(header.announced_reorder);
+                    if !job.plan.low_latency {
+                        // Whoever writes packets as they come can't know.
+                        depth = depth.max(facts.reorder);
+                    }
+                    let first = facts.times.first().copied();
+                    let begun = begin(job, &self.target, header, first, (self.others)()?, depth)?;
                     let open = none.insert(begun);
                     for earlier in &self.done {
                         add(job, open, earlier)?;
@@ -223,8 +216,11 @@ impl Output<'_> {
         if frames == 0 {
             return nothing("none of its frames could be decoded");
         }
+        let params = &open.header.params;
+        let size = (params.width.max(0) as u32, params.height.max(0) as u32);
+        let picture = (size, params.format.clone());
         open.writer.video_ended();
-        write_others(job, &mut open, None)?;
+        open.write_others(job, None)?;
         report.warnings.extend(open.others.warnings());
         let (tracks, empty) = {
             let _span = job.trace.span(job.track, "finish", &[]);
@@ -236,7 +232,7 @@ impl Output<'_> {
         if target.is_file() {
             target.sync()?;
             let _span = job.trace.span(job.track, "check", &[]);
-            let (offset, lost) = check(job, &target, &done)?;
+            let (offset, lost) = check(job, &target, &done, &picture)?;
             for name in lost {
                 report
                     .warnings
@@ -259,79 +255,6 @@ fn remove(path: &std::path::Path) {
     }
 }
 
-fn begin(
-    job: &SinkJob,
-    target: &Target,
-    first: &Finished,
-    source: OtherSource,
-    depth: Option<u32>,
-) -> Result<Open> {
-    let plan = &job.plan;
-    let base = plan.video.time_base;
-    let mut reader = SegmentReader::open(&first.path).map_err(|e| segment_error(&e))?;
-    let header: SegmentHeader = reader.header().map_err(|e| segment_error(&e))?;
-    let facts: SegmentFacts = reader.trailer().map_err(|e| segment_error(&e))?;
-    let shift = base.seconds(plan.shift);
-    let seconds = |t: Option<i64>| {
-        t.map(|t| match plan.timing {
-            crate::index::Timing::Presentation => base.seconds(t),
-            crate::index::Timing::Ordinal => base.seconds(plan.shift) + t as f64 / plan.rate.to_f64(),
-        })
-    };
-    let trim =
-        Trim { start: plan.content.start.and(seconds(plan.range.0)), end: seconds(plan.range.1), shift };
-    let others = Others::open(source, &job.streams, &job.mapped, 1, &job.format, trim)?;
-    let mut params = header.params.clone();
-    params.side_data.extend(plan.video.params.side_data.iter().filter(|s| s.describes_picture()).cloned());
-    if params.field_order == 0 {
-        params.field_order = plan.video.params.field_order;
-    }
-    let mut streams = vec![MuxStream {
-        params,
-        time_base: base,
-        frame_rate: Some(plan.rate),
-        disposition: plan.video.disposition,
-        metadata: video_metadata(&plan.video.metadata),
-    }];
-    streams.extend(others.streams().iter().cloned());
-    let first_time = facts.times.first().map_or(0, |t| t - plan.shift);
-    let negative_times = if keeps_times(job) {
-        NegativeTimes::Keep
-    } else if MP4.contains(&job.format.name.as_str()) && first_time < 0 {
-        // Its edit list would cut them off.
-        NegativeTimes::Move
-    } else {
-        NegativeTimes::Auto
-    };
-    let mut options = Vec::new();
-    if MP4.contains(&job.format.name.as_str()) {
-        options.extend(movie_timescale(&streams).map(|t| ("movie_timescale".to_owned(), t.to_string())));
-    }
-    if !target.is_file() && MP4.contains(&job.format.name.as_str()) {
-        options.push(("movflags".to_owned(), "frag_keyframe+empty_moov+default_base_moof".to_owned()));
-    }
-    let settings = MuxerSettings {
-        url: target.url(),
-        format: job.format.name.clone(),
-        metadata: job.metadata.iter().filter(|(k, _)| k != "encoder").cloned().collect(),
-        chapters: chapters(&job.chapters, trim),
-        options,
-        negative_times,
-    };
-    let depth = depth.unwrap_or(0).max(header.announced_reorder).max(facts.reorder);
-    let writer = match &job.place {
-        Some(place) => {
-            // All of a set are moved alike, as their first times are the same.
-            let delay = (-first_time).max(0);
-            Writer::Tracks(Tracks::create(place, &streams, delay, i64::from(depth) * plan.frame_ticks)?)
-        }
-        None => {
-            Writer::File(Box::new(Muxer::create(&settings, &streams).map_err(|e| output_error(job, &e))?))
-        }
-    };
-    Ok(Open { writer, others, times: DecodeTimes::new(depth, plan.frame_ticks), header, bytes: 0 })
-}
-
 enum Added {
     Yes(u64),
     /// Needs decode times that run ahead by so many packets.
@@ -346,14 +269,7 @@ fn add(job: &SinkJob, open: &mut Open, finished: &Finished) -> Result<Added> {
     let mut reader = SegmentReader::open(&finished.path).map_err(|e| segment_error(&e).in_segment(id))?;
     let header: SegmentHeader = reader.header().map_err(|e| segment_error(&e).in_segment(id))?;
     let facts: SegmentFacts = reader.trailer().map_err(|e| segment_error(&e).in_segment(id))?;
-    if header.params.extradata != open.header.params.extradata {
-        return Err(Error::new(
-            ErrorKind::Encode,
-            "the encoder made other parameter sets for this segment than for the first; the container holds one set",
-        )
-        .in_segment(id)
-        .hint("this encoder's settings differ between segments; --segment longer than the input encodes it in one piece"));
-    }
+    open.fits(&header).map_err(|e| e.in_segment(id))?;
     // Found out before anything of it is written.
     if facts.reorder > open.times.depth() {
         return Ok(Added::Deeper(facts.reorder));
@@ -373,52 +289,29 @@ fn add(job: &SinkJob, open: &mut Open, finished: &Finished) -> Result<Added> {
     let last_duration = if facts.last_duration > 0 { facts.last_duration } else { job.plan.frame_ticks };
     while let Some(packet) = reader.next_packet().map_err(|e| segment_error(&e).in_segment(id))? {
         let pts = packet.pts.unwrap_or(0) - job.plan.shift;
-        let Ok(dts) = open.times.next(pts) else {
-            return Err(
-                Error::new(ErrorKind::Internal, "decode times pass presentation times").in_segment(id)
-            );
-        };
         let after = times.partition_point(|t| *t <= pts);
         let duration = match times.get(after) {
             Some(next) => next - pts,
             None => next_start.map(|n| n - pts).filter(|d| *d > 0).unwrap_or(last_duration),
         };
-        write_others(job, open, Some(base.seconds(dts)))?;
-        let side_data: Vec<_> = packet
-            .side_data
-            .into_iter()
-            .map(|(kind, data)| frameloom_media::SideData { kind, data })
-            .collect();
-        let packet = MuxPacket {
-            stream: 0,
-            pts: Some(pts),
-            dts: Some(dts),
-            duration,
-            flags: packet.flags,
-            data: &packet.data,
-            side_data: &side_data,
-        };
-        job.trace.output_bytes(job.track, base.seconds(pts), packet.data.len() as u64);
-        open.write(job, packet)?;
+        open.write_video(job, packet, pts, duration).map_err(|e| e.in_segment(id))?;
     }
     Ok(Added::Yes(times.len() as u64))
 }
 
-fn write_others(job: &SinkJob, open: &mut Open, before: Option<f64>) -> Result<()> {
-    while let Some(packet) = open.others.next_before(before)? {
-        let OtherPacket { stream, pts, dts, duration, flags, data, side_data, .. } = packet;
-        let packet = MuxPacket { stream, pts, dts, duration, flags, data: &data, side_data: &side_data };
-        open.write(job, packet)?;
-    }
-    Ok(())
-}
-
 /// Compares the file with the segments; returns the offset of all times in seconds, and what descriptions of the picture were lost.
-fn check(job: &SinkJob, target: &Target, done: &[Finished]) -> Result<(f64, Vec<String>)> {
+/// `picture`: size and pixel format of what was written.
+fn check(
+    job: &SinkJob,
+    target: &Target,
+    done: &[Finished],
+    picture: &((u32, u32), String),
+) -> Result<(f64, Vec<String>)> {
     fault::point("check", 0, 0)?;
     let base: Rational = job.plan.video.time_base;
     let no_times = job.format.no_timestamps;
-    let mut checker = Checker::open(target.path(), &job.format.name, no_times, job.stop.clone())?;
+    let told = told(&job.format.name, picture.0, &picture.1, job.plan.rate);
+    let mut checker = Checker::open(target.path(), told, no_times, job.stop.clone())?;
     for finished in done {
         let mut reader = SegmentReader::open(&finished.path).map_err(|e| segment_error(&e))?;
         let facts: SegmentFacts = reader.trailer().map_err(|e| segment_error(&e))?;
@@ -441,68 +334,4 @@ fn output_error(job: &SinkJob, error: &frameloom_media::MediaError) -> Error {
     let mut new = Error::media(ErrorKind::Output, error).in_file(job.output.name());
     new.message = format!("can't write {}", job.output.name());
     new
-}
-
-/// Statistics that were true of the old coding only.
-fn video_metadata(metadata: &[(String, String)]) -> Vec<(String, String)> {
-    let stale = |key: &str| {
-        let key = key.to_uppercase();
-        ["BPS", "DURATION", "NUMBER_OF_FRAMES", "NUMBER_OF_BYTES", "_STATISTICS", "ENCODER"]
-            .iter()
-            .any(|s| key.starts_with(s))
-    };
-    metadata.iter().filter(|(k, _)| !stale(k)).cloned().collect()
-}
-
-/// A time scale in which the start of every stream is exact: MP4 stores starts in the movie's, by default milliseconds.
-fn movie_timescale(streams: &[MuxStream]) -> Option<i64> {
-    let gcd = |mut a: i64, mut b: i64| {
-        while b != 0 {
-            (a, b) = (b, a % b);
-        }
-        a
-    };
-    let scales = streams
-        .iter()
-        .map(|s| i64::from(if s.params.sample_rate > 0 { s.params.sample_rate } else { s.time_base.den }));
-    let all = scales.filter(|s| *s > 0).try_fold(1000_i64, |all, s| {
-        let all = all / gcd(all, s) * s;
-        (all <= i64::from(i32::MAX)).then_some(all)
-    });
-    all.or(Some(90_000))
-}
-
-/// Matroska moves everything when a decode time is negative, although it stores no decode times: it is told not to, unless a
-/// presentation time is negative, which it really can't store.
-fn keeps_times(job: &SinkJob) -> bool {
-    if !job.format.name.contains("matroska") && job.format.name != "webm" {
-        return false;
-    }
-    let inputs = job.mapped.iter().map(|m| m.input).chain([job.plan.video.index]);
-    inputs.filter_map(|i| job.streams.get(i)).all(|s| {
-        // The container takes an encoder's delay off again; both were rounded to its tick.
-        let padding = if s.params.sample_rate > 0 {
-            f64::from(s.params.initial_padding) / f64::from(s.params.sample_rate)
-        } else {
-            0.0
-        };
-        s.start.is_none_or(|start| s.time_base.seconds(start) + padding > -1.5 * s.time_base.to_f64())
-    })
-}
-
-/// Chapters within the wanted part, moved with it.
-fn chapters(all: &[Chapter], trim: Trim) -> Vec<Chapter> {
-    all.iter()
-        .filter_map(|c| {
-            let ticks = |seconds: f64| c.time_base.ticks(seconds);
-            let start = trim.start.map_or(c.start, |s| c.start.max(ticks(s)));
-            let end = trim.end.map_or(c.end, |e| c.end.min(ticks(e)));
-            let shift = ticks(trim.shift);
-            (start < end || (c.start == c.end && trim.start.is_none())).then(|| Chapter {
-                start: start - shift,
-                end: end - shift,
-                ..c.clone()
-            })
-        })
-        .collect()
 }

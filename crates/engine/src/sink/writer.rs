@@ -20,6 +20,15 @@ impl Writer {
         }
     }
 
+    /// Lets out what was written so far, for whoever reads along.
+    pub(super) fn flush(&mut self, job: &SinkJob) -> Result<()> {
+        match self {
+            Self::File(muxer) => muxer.flush().map_err(|e| output_error(job, &e)),
+            // A set is read when it is complete.
+            Self::Tracks(_) => Ok(()),
+        }
+    }
+
     /// Announces when media segments begin, in ticks of the video.
     pub(super) fn cuts(&mut self, times: impl IntoIterator<Item = i64>) {
         if let Self::Tracks(tracks) = self {

@@ -16,6 +16,11 @@ pub const RECIPES: &[Recipe] = recipes! {
         -preset ultrafast -x264-params keyint=15:min-keyint=15:scenecut=0:bframes=3:open-gop=0 -crf 26 -c:a aac -b:a 64k");
     plain_mkv "mkv" Ffmpeg("-i {plain} -c copy -f matroska");
     plain_ts "ts" Ffmpeg("-i {plain} -c copy -f mpegts");
+    // As a camera sends it.
+    live "ts" Ffmpeg("-f lavfi -i testsrc2=s=320x180:r=30:d=4 -c:v libx264 -preset ultrafast -g 30 -bf 0 -f mpegts");
+    live_b "ts" Ffmpeg("-f lavfi -i testsrc2=s=320x180:r=30:d=4 -c:v libx264 -preset ultrafast -g 30 -bf 3 -f mpegts");
+    live_sound "ts" Ffmpeg("-f lavfi -i testsrc2=s=320x180:r=30:d=4 -f lavfi -i sine=440:r=48000:d=4 -c:v libx264 \
+        -preset ultrafast -g 30 -bf 0 -c:a aac -b:a 64k -f mpegts");
     longer "mkv" Ffmpeg("-f lavfi -i testsrc2=s=320x180:r=25:d=8 -f lavfi -i sine=440:r=48000:d=8 -c:v libx264 -preset ultrafast \
         -x264-params keyint=20:bframes=2 -crf 26 -c:a aac -b:a 64k");
     // Easy, hard and still pictures, one after the other.

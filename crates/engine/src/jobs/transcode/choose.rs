@@ -38,15 +38,21 @@ pub(super) fn choose_run(job: &TranscodeJob, control: &Control, prepared: &mut P
             Feed::Split
         }
         Feed::Auto if shared_out => Feed::Split,
+        Feed::Split | Feed::Auto if plan.low_latency && job.run.isolate => {
+            return Err(Error::usage(
+                "--isolate can't be used with a low-latency profile: one decoder counts its frames",
+            ));
+        }
         Feed::Split | Feed::Auto if ordinal && job.run.isolate => {
             return Err(Error::usage(
                 "--isolate can't be used with this input: its frames can only be counted by one decoder",
             ));
         }
         Feed::Split if ordinal => {
-            prepared
-                .warnings
-                .push("--feed split: frames that are addressed by number need the shared feed".into());
+            prepared.warnings.push(match plan.low_latency {
+                true => "--feed split: a low-latency profile needs the shared feed".into(),
+                false => "--feed split: frames that are addressed by number need the shared feed".into(),
+            });
             Feed::Shared
         }
         Feed::Shared if job.run.isolate => {

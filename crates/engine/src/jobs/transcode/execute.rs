@@ -1,5 +1,6 @@
 //! Starts every part of the machine and sees the job through.
 
+use super::folder::is_file;
 use super::notes::after_run;
 use super::prepare::OpenPipe;
 use super::reader::{ReaderEnds, start_reader};
@@ -8,6 +9,7 @@ use crate::device::sampling::Sampling;
 use crate::error::{Error, ErrorKind, Result};
 use crate::jobs::probe;
 use crate::journal::Journal;
+use crate::latency::Meter;
 use crate::options::{Feed, InputTarget, OutputTarget, TranscodeJob, file_url};
 use crate::others::OtherSource;
 use crate::package::Track;
@@ -19,10 +21,11 @@ use crate::progress::{Event, Progress};
 use crate::rate::Controller;
 use crate::sink::{self, SinkJob};
 use crate::spool::{OtherReader, VideoSpool, others};
+use crate::tap::Tapped;
 use crate::task::SourceSpec;
 use crate::trace::Trace;
 use crate::verify::{self, Verdict};
-use crossbeam_channel::{Sender, unbounded};
+use crossbeam_channel::{Receiver, Sender, unbounded};
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
@@ -40,7 +43,9 @@ pub(super) fn execute(
     let folder = journal.dir().to_owned();
     let pipe = prepared.pipe.take();
     let progress = Arc::new(Progress::new(prepared.workers));
-    let spool = pipe.as_ref().map(|_| Arc::new(Mutex::new(VideoSpool::new(&folder, trace))));
+    let live = pipe.is_some() && prepared.plan.low_latency;
+    let spool =
+        pipe.as_ref().filter(|_| !live).map(|_| Arc::new(Mutex::new(VideoSpool::new(&folder, trace))));
     let source = match &job.input {
         InputTarget::File(path) => SourceSpec::Container {
             url: file_url(path),
@@ -66,6 +71,7 @@ pub(super) fn execute(
         gpus: prepared.gpus.clone(),
         worker_command: control.worker_command.clone(),
         segments: prepared.segments.as_ref().map_or(0, |s| s.len() as u32),
+        live,
         spool: spool.clone(),
     });
     let _sampling = Sampling::begin(context.gpus.as_ref(), &progress, trace);
@@ -130,11 +136,25 @@ fn conduct(
         None => (None, Vec::new()),
     };
     let mut other_readers = other_readers.into_iter();
+    let arrivals = pipe.as_ref().filter(|_| context.live).and_then(|pipe| pipe.replay.input.arrivals());
+    let mut exits = Vec::new();
+    let mut meters = Vec::new();
     for (output, from_workers) in from_workers.into_iter().enumerate() {
         let reader = if prepared.mapped[output].is_empty() { None } else { other_readers.next() };
-        start_sink(job, output, &prepared, context, from_workers, reader, complete.clone(), &messages)?;
+        let (exit, live) = match context.live && !is_file(&job.outputs[output]) {
+            true => Some(unbounded()).unzip(),
+            false => (None, None),
+        };
+        let meter = arrivals
+            .as_ref()
+            .filter(|_| live.is_some())
+            .map(|arrivals| Arc::new(Meter::new(arrivals.clone(), prepared.plan.rate.inverse().to_f64())));
+        meters.extend(meter.clone());
+        exits.push(exit);
+        let source = SinkSource { segments: from_workers, live, others: reader, meter };
+        start_sink(job, output, &prepared, context, source, complete.clone(), &messages)?;
     }
-    let ends = ReaderEnds { work, messages, gate, others: other_writer, resumed };
+    let ends = ReaderEnds { work, messages, gate, others: other_writer, resumed, exits, meters };
     start_reader(job, &prepared, pipe, context, ends)?;
     let mut report = coordinator.run()?;
     prepared.plan.input.check_unchanged(&job.input)?;
@@ -179,17 +199,28 @@ fn place(job: &TranscodeJob, number: usize) -> Option<Place> {
     Some(Place { folder: staging_of(folder), name: name.clone(), container })
 }
 
-#[allow(clippy::too_many_arguments, reason = "all ends of one thread")]
+/// What a sink gets.
+struct SinkSource {
+    /// Finished segments.
+    segments: Receiver<sink::Finished>,
+    /// Segments that are being made, if it is read along.
+    live: Option<Receiver<Tapped>>,
+    /// A pipe's other streams.
+    others: Option<OtherReader>,
+    /// Told when packets have left.
+    meter: Option<Arc<Meter>>,
+}
+
 fn start_sink(
     job: &TranscodeJob,
     number: usize,
     prepared: &Prepared,
     context: &Arc<Context>,
-    segments: crossbeam_channel::Receiver<sink::Finished>,
-    mut spooled: Option<OtherReader>,
+    source: SinkSource,
     complete: Arc<AtomicBool>,
     messages: &Sender<Message>,
 ) -> Result<()> {
+    let SinkSource { segments, live, others: mut spooled, meter } = source;
     let sink_job = SinkJob {
         plan: context.plan.clone(),
         output: job.outputs[number].clone(),
@@ -208,8 +239,13 @@ fn start_sink(
         metrics: context.metrics.clone(),
         bytes: context.progress.bytes.clone(),
         stop: context.stop.clone(),
+        meter,
     };
-    let wanted: Vec<usize> = prepared.mapped[number].iter().map(|m| m.input).collect();
+    let mut wanted: Vec<usize> = prepared.mapped[number].iter().map(|m| m.input).collect();
+    if prepared.plan.low_latency && !wanted.is_empty() {
+        // Its packets say where those of the others belong.
+        wanted.push(prepared.plan.video.index);
+    }
     let (input, options) = (job.input.clone(), job.content.input_options.clone());
     let messages = messages.clone();
     std::thread::Builder::new()
@@ -234,8 +270,9 @@ fn start_sink(
                 }
             };
             let done = || complete.load(Ordering::Acquire);
-            let outcome = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
-                sink::run(&sink_job, &segments, &mut source, &done)
+            let outcome = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| match &live {
+                Some(live) => sink::run_live(&sink_job, live, &segments, &mut source, &done),
+                None => sink::run(&sink_job, &segments, &mut source, &done),
             }));
             let result = outcome
                 .unwrap_or_else(|_| Err(Error::new(ErrorKind::Internal, "writing the output panicked")));

@@ -5,7 +5,9 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::journal::{Journal, JournalError};
 use crate::options::{OutputTarget, TranscodeJob};
 use crate::pipeline::{Context, journal_error};
+use crate::plan::hex;
 use crate::progress::Event;
+use sha2::{Digest, Sha256};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -30,7 +32,18 @@ pub(super) fn is_file(output: &OutputTarget) -> bool {
     }
 }
 
-/// Where finished segments wait: beside the first output that is a file.
+/// Tells outputs of the same name in different folders apart, where their job folders share one: the path in eight digits.
+fn digits(path: &Path) -> String {
+    let folder = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    // However the folder is written, and wherever the program is started.
+    let folder = folder.canonicalize().or_else(|_| std::path::absolute(folder)).unwrap_or(folder.to_owned());
+    let whole = folder.join(path.file_name().unwrap_or_default());
+    let mut digits = hex(&Sha256::digest(whole.as_os_str().as_encoded_bytes()));
+    digits.truncate(8);
+    digits
+}
+
+/// Where finished segments wait: beside the first output that is a file, or in the folder of `--temp`.
 pub fn job_folder(job: &TranscodeJob) -> PathBuf {
     // A name that `remove_abandoned` passes over.
     let kept = if job.run.keep_temp { "-kept" } else { "" };
@@ -39,8 +52,12 @@ pub fn job_folder(job: &TranscodeJob) -> PathBuf {
         Some(OutputTarget::File(path)) if is_device(path) => unnamed(DEVICE),
         Some(OutputTarget::File(path) | OutputTarget::Rendition { folder: path, .. }) => {
             let name = path.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
-            let folder = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
-            (folder.to_owned(), name)
+            if job.run.temp.is_some() {
+                (PathBuf::new(), format!("{name}-{}", digits(path)))
+            } else {
+                let folder = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
+                (folder.to_owned(), name)
+            }
         }
         Some(OutputTarget::Stdout) | None => unnamed(STDOUT),
     };

@@ -15,7 +15,7 @@ use crate::options::{
 use crate::package::{Container, codecs};
 use crate::plan::layout::{LayoutBuilder, Segment};
 use crate::plan::streams::{Action, MappedStream, map_streams};
-use crate::plan::{InputIdentity, Plan, Planned, Planner, RATE_BYTES, RATE_WINDOW};
+use crate::plan::{InputIdentity, Plan, Planned, Planner, RATE_BYTES, rate_window};
 use crate::queue::Limits;
 use crate::sink::check_targets;
 use frameloom_media::{Input, OutputFormat, StreamKind};
@@ -54,6 +54,10 @@ pub fn prepare(job: &TranscodeJob, control: &Control) -> Result<Prepared> {
         return Err(Error::usage("--end must lie after --start"));
     }
     let begun = Instant::now();
+    let mut job = job.clone();
+    // Of a file, too: what is found is to be the same.
+    job.content.input_options.low_delay |= job.content.is_low_latency();
+    let job = &job;
     let input = probe::open(&job.input, &job.content.input_options, &control.stop)?;
     let mut described = probe::describe(&input);
     let video = choose_video(&input, wanted_video(&job.content, &described), &job.input.name())?;
@@ -156,7 +160,7 @@ fn prepare_file(
     let identity = InputIdentity::of(&job.input)?;
     let name = job.input.name();
     let pass = |input: &mut Input, timing| -> Result<(Planned, Summary)> {
-        let mut planner = Some(Planner::new(|first| {
+        let mut planner = Some(Planner::new(&job.content, |first| {
             let timing = if first.iter().any(|p| p.pts.is_none()) { Timing::Ordinal } else { timing };
             Plan::new(identity.clone(), &job.content, &formats, &described.streams[video], timing, first)
         }));
@@ -210,7 +214,7 @@ fn prepare_pipe(
     let mut first: VecDeque<frameloom_media::Packet> = VecDeque::new();
     let mut seen = VecDeque::new();
     let mut bytes = 0;
-    while seen.len() < RATE_WINDOW && bytes < RATE_BYTES {
+    while seen.len() < rate_window(&job.content) && bytes < RATE_BYTES {
         let packet = match input.read() {
             // As of a file, what was read so far counts; the pipe's reader finds the damage again.
             Err(_) if !seen.is_empty() => break,
@@ -229,7 +233,7 @@ fn prepare_pipe(
     }
     add_frame_metadata(&mut described.streams[video], first.iter());
     let timing = indexer.summary().timing;
-    let mut planner = Planner::new(|first| {
+    let mut planner = Planner::new(&job.content, |first| {
         Plan::new(identity, &job.content, &formats, &described.streams[video], timing, first)
     });
     for packet in &seen {

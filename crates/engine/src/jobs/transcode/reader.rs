@@ -5,15 +5,19 @@ use super::prepare::OpenPipe;
 use crate::device::Device;
 use crate::error::{Error, ErrorKind, Result};
 use crate::feed::budget::Budget;
+use crate::feed::live::LiveReader;
 use crate::feed::reader::{Listener, PipeReader, read_file};
 use crate::feed::shared::{Dealer, DealtFrames};
 use crate::index::Summary;
 use crate::jobs::probe;
+use crate::latency::Meter;
 use crate::options::{Feed, TranscodeJob};
 use crate::pipeline::{Context, Gate, Message, WAITING_FOR_WORKERS, Work};
 use crate::plan::layout::Segment;
 use crate::progress::Event;
+use crate::queue::bounded;
 use crate::spool::OtherWriter;
+use crate::tap::{Spare, Tap, Tapped, WAITING};
 use crossbeam_channel::Sender;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -31,6 +35,8 @@ struct ReaderListener {
     resumed: Vec<u32>,
     begun: u32,
     decided: u32,
+    /// Sinks that are read along, and the encoders that wait for their next segments.
+    exits: Vec<Option<(Sender<Tapped>, Arc<Spare>)>>,
 }
 
 impl ReaderListener {
@@ -61,13 +67,26 @@ impl Listener for ReaderListener {
 
     fn begin(&mut self, segment: &Segment, frames: DealtFrames) {
         self.begun = segment.id + 1;
+        let mut taps = Vec::new();
+        if self.context.live {
+            // Nobody knew of it before. A coordinator that has gone has its own error.
+            let _ = self.decided(segment);
+            for exit in &self.exits {
+                taps.push(exit.as_ref().map(|(exit, spare)| {
+                    let (send, tapped) = bounded(WAITING, &self.context.cancel);
+                    // A sink that has ended has said why.
+                    let _ = exit.send(tapped);
+                    Tap { send, spare: spare.clone() }
+                }));
+            }
+        }
         if self.resumed.contains(&segment.id) {
             return;
         }
         match self.context.task(segment, 0) {
             Ok(task) => {
                 // Workers that have gone: the job has ended.
-                let _ = self.work.send(Work::Dealt(Box::new(task), frames));
+                let _ = self.work.send(Work::Dealt(Box::new(task), frames, taps));
                 let waiting = self.work.len() as u64;
                 self.context.trace.counter(WAITING_FOR_WORKERS, &[("segments", waiting)]);
             }
@@ -90,6 +109,10 @@ pub(super) struct ReaderEnds {
     pub(super) others: Option<OtherWriter>,
     /// Segments that need no work.
     pub(super) resumed: Vec<u32>,
+    /// For each output the sink that gets packets at once.
+    pub(super) exits: Vec<Option<Sender<Tapped>>>,
+    /// Told when frames come, if the job is live.
+    pub(super) meters: Vec<Arc<Meter>>,
 }
 
 /// Reads the input in a thread of its own, unless every worker reads it for itself.
@@ -110,11 +133,12 @@ pub(super) fn start_reader(
         let budget = Budget::new(prepared.async_limits, &context.cancel, &context.trace);
         let first = Segment::whole();
         let task = context.task(&first, 0)?;
-        // One decoder feeds everybody: it may use all cores.
-        let threads = Device::cpu().cores.min(16) as u32;
-        Some(Dealer::new(&task, threads, budget, &context.cancel, &context.trace, &context.metrics)?)
+        // One decoder feeds everybody: it may use all cores. But threads that decode several frames at once keep them back.
+        let threads = if context.live { 1 } else { Device::cpu().cores.min(16) as u32 };
+        let dealer = Dealer::new(&task, threads, budget, &context.cancel, &context.trace, &context.metrics)?;
+        Some(if context.live { dealer.live(context.plan.length.frames) } else { dealer })
     };
-    let ReaderEnds { work, messages, gate, others, resumed } = ends;
+    let ReaderEnds { work, messages, gate, others, resumed, exits, meters } = ends;
     let mut listener = ReaderListener {
         context: context.clone(),
         work,
@@ -125,6 +149,7 @@ pub(super) fn start_reader(
         resumed,
         begun: 0,
         decided: 0,
+        exits: exits.into_iter().map(|exit| exit.map(|exit| (exit, Arc::default()))).collect(),
     };
     let video = prepared.plan.video.index;
     let timing = prepared.plan.timing;
@@ -140,6 +165,13 @@ pub(super) fn start_reader(
         .name("reader".into())
         .spawn(move || {
             let read = || match (pipe, spool, others, file, &mut dealer) {
+                (Some(pipe), None, Some(others), _, Some(dealer)) => {
+                    let OpenPipe { replay, indexer, seen, .. } = pipe;
+                    let reader = LiveReader { replay, video, indexer, seen, others, soft_stop, meters };
+                    reader.run(dealer, &mut listener).and_then(|(summary, stopped)| {
+                        listener.damaged(&summary, known_damage).map(|()| stopped)
+                    })
+                }
                 (Some(pipe), Some(spool), Some(others), _, dealer) => {
                     let OpenPipe { replay, indexer, seen, layout, decided } = pipe;
                     let reader = PipeReader {

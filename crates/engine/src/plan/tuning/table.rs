@@ -145,8 +145,8 @@ pub(super) const ENCODERS: &[Encoder] = &[
             own_and(&[("quality", "2")], HARDWARE_HQ),
             own_and(&[("quality", "4")], HARDWARE_HQ),
             own_and(&[("quality", "6")], HARDWARE_HQ),
-            own_and(&[("quality", "2")], NO_B),
-            own_and(&[("quality", "6")], NO_B),
+            own_and(&[("quality", "2"), ("async_depth", "1")], NO_B),
+            own_and(&[("quality", "6"), ("async_depth", "1")], NO_B),
         ],
     },
     Encoder { name: "hevc_vaapi", family: Family::Vaapi, knobs: VAAPI, profiles: VAAPI_PROFILES },
@@ -287,8 +287,8 @@ const NVENC_PROFILES: [Use; 5] = [
     own_and(&[("preset", "p6"), ("tune", "hq")], NVENC_HQ),
     own_and(&[("preset", "p4"), ("tune", "hq")], NVENC_HQ),
     own_and(&[("preset", "p2"), ("tune", "hq")], NVENC_HQ),
-    own_and(&[("preset", "p6"), ("tune", "ll")], NO_B_NO_LOOKAHEAD),
-    own_and(&[("preset", "p2"), ("tune", "ll")], NO_B_NO_LOOKAHEAD),
+    own_and(&[("preset", "p6"), ("tune", "ll"), ("delay", "0")], NO_B_NO_LOOKAHEAD),
+    own_and(&[("preset", "p2"), ("tune", "ll"), ("delay", "0")], NO_B_NO_LOOKAHEAD),
 ];
 
 const NVENC_HQ: &[(Knob, &str)] = &[
@@ -315,8 +315,8 @@ const VAAPI_PROFILES: [Use; 5] = [
     own_and(&[("compression_level", "2")], HARDWARE_HQ),
     own_and(&[("compression_level", "4")], HARDWARE_HQ),
     own_and(&[("compression_level", "6")], HARDWARE_HQ),
-    own_and(&[("compression_level", "2")], NO_B),
-    own_and(&[("compression_level", "6")], NO_B),
+    own_and(&[("compression_level", "2"), ("async_depth", "1")], NO_B),
+    own_and(&[("compression_level", "6"), ("async_depth", "1")], NO_B),
 ];
 
 const QSV_B_REF: (Knob, Map) =
@@ -348,6 +348,6 @@ const QSV_PROFILES: [Use; 5] = [
     own_and(&[("preset", "slower")], HARDWARE_HQ),
     own_and(&[("preset", "medium")], HARDWARE_HQ),
     own_and(&[("preset", "faster")], HARDWARE_HQ),
-    own_and(&[("preset", "medium")], NO_B),
-    own_and(&[("preset", "veryfast")], NO_B),
+    own_and(&[("preset", "medium"), ("async_depth", "1")], NO_B),
+    own_and(&[("preset", "veryfast"), ("async_depth", "1")], NO_B),
 ];
