@@ -189,6 +189,7 @@ fn start_sink(
 ) -> Result<()> {
     let sink_job = SinkJob {
         plan: context.plan.clone(),
+        number,
         output: job.outputs[number].clone(),
         place: place(job, number),
         format: prepared.formats[number].clone(),

@@ -99,7 +99,10 @@ pub(super) fn after_run(
     let promised: Option<u64> =
         prepared.segments.as_ref().map(|s| s.iter().map(|s| u64::from(s.frames)).sum());
     let frames = report.sinks.first().map_or(0, |s| s.frames);
-    if let Some(promised) = promised
+    let plan = &prepared.plan;
+    let one_for_one = plan.stream.as_ref().is_none_or(|s| s.same_frames)
+        && plan.renditions.first().is_none_or(|r| r.pictures.fps.is_none());
+    if let Some(promised) = promised.filter(|_| one_for_one)
         && promised != frames
     {
         warn(format!("{file}: its packets promise {promised} frames, decoding gives {frames}"));
