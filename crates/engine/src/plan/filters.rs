@@ -115,7 +115,7 @@ impl Wanted {
             graphs.push(crop_graph(crop, &source.video.params)?);
         }
         let (mut before, mut after, mut sees) = (0, 0, Sees::Window(0, 0));
-        let mut because = Vec::new();
+        let (mut because, mut nodes_with_windows) = (Vec::new(), Vec::new());
         if let Some(text) = &options.filter {
             let nodes = parse_filters(text).map_err(|e| {
                 Error::media(ErrorKind::Usage, &e).hint("`ffmpeg -filters` lists filters, `ffmpeg -h filter=NAME` a filter's options")
@@ -127,8 +127,10 @@ impl Wanted {
                     (Sees::AllBefore, Sees::Everything) => {}
                     (all, _) => sees = all,
                 }
-                if !matches!(one, Sees::Window(..)) {
-                    because.push(node.name.clone());
+                match one {
+                    Sees::Window(0, 0) => {}
+                    Sees::Window(..) => nodes_with_windows.push(node.name.clone()),
+                    _ => because.push(node.name.clone()),
                 }
             }
             graphs.push(text.clone());
@@ -138,7 +140,7 @@ impl Wanted {
             // Frames around a segment are known by their times.
             if source.timing == Timing::Ordinal && (before, after) != (0, 0) {
                 sees = Sees::AllBefore;
-                because.push("frames without times".into());
+                because = nodes_with_windows;
             }
         }
         let mut fps = options.fps;
@@ -294,16 +296,17 @@ fn crop_graph(crop: Crop, picture: &CodecParams) -> Result<String> {
     let steps = [("left", x, across), ("top", y, down), ("width", w, across), ("height", h, down)];
     for (name, value, step) in steps {
         if value % step != 0 {
-            let why = if picture.is_interlaced() && name != "left" && name != "width" {
-                "its two fields"
+            let fields = picture.is_interlaced() && ["top", "height"].contains(&name);
+            let (why, hint) = if fields {
+                ("the chroma of two fields", "--filter yadif,crop=W:H:X:Y cuts after deinterlacing")
             } else {
-                "its chroma"
+                ("chroma", "--filter format=yuv444p,crop=W:H:X:Y cuts at any pixel")
             };
             return Err(Error::usage(format!(
-                "--crop {w}x{h}+{x}+{y}: {name} must be a multiple of {step} with {} and {why}",
+                "--crop {w}x{h}+{x}+{y}: {name} must be a multiple of {step}, as {} has one sample of {why} for so many",
                 picture.format
             ))
-            .hint("--filter crop=...:exact=1 with --pix-fmt yuv444p cuts at any pixel"));
+            .hint(hint));
         }
     }
     Ok(format!("crop={w}:{h}:{x}:{y}"))
