@@ -65,7 +65,8 @@ impl Filters {
         frame.set_pts(Some(time));
         if self.graph.is_none() {
             // One thread: segments work side by side, and no filter's picture may depend on it.
-            let graph = FilterGraph::open(&s.graphs, &kind, &s.scaler.filter_options(), 1).map_err(|e| failed(&e))?;
+            let graph =
+                FilterGraph::open(&s.graphs, &kind, &s.scaler.filter_options(), 1).map_err(|e| failed(&e))?;
             self.graph = Some((kind, graph));
         }
         if let Some((_, graph)) = &mut self.graph {
@@ -96,7 +97,10 @@ impl Filters {
         let base = graph.time_base();
         while let Some(mut frame) = graph.pull().map_err(|e| failed(&e))? {
             let Some(time) = frame.pts() else {
-                return Err(Error::new(ErrorKind::Encode, format!("{:?} gives frames without times", s.graphs.join(","))));
+                return Err(Error::new(
+                    ErrorKind::Encode,
+                    format!("{:?} gives frames without times", s.graphs.join(",")),
+                ));
             };
             let time = base.rescale(time, s.output) + s.input.rescale(s.origin, s.output);
             while self.inside.front().is_some_and(|(inside, _)| *inside < time) {

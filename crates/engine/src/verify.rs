@@ -214,8 +214,7 @@ fn compare(
     let mut results = RangeDecoder::open(&result_task, &context.stop)?;
     let source_task = SegmentTask { decoder_threads: 1, ..context.task(segment, 0)? };
     let mut sources = RangeDecoder::open(&source_task, &context.stop)?;
-    let mut pictures =
-        Pictures::new(&source_task, &plan.renditions[file.number].pictures, file.allocation);
+    let mut pictures = Pictures::new(&source_task, &plan.renditions[file.number].pictures, file.allocation);
     let mut ready = VecDeque::new();
     let mut sums = Sums {
         segment: segment.id,

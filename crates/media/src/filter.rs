@@ -60,7 +60,8 @@ pub struct FilterNode {
 /// Whether this FFmpeg has a filter of that name.
 pub fn has_filter(name: &str) -> bool {
     // SAFETY: terminated string; null when there is none.
-    c_string(name, "find a filter").is_ok_and(|name| unsafe { !ff::avfilter_get_by_name(name.as_ptr()).is_null() })
+    c_string(name, "find a filter")
+        .is_ok_and(|name| unsafe { !ff::avfilter_get_by_name(name.as_ptr()).is_null() })
 }
 
 /// The filters of a graph, without anything being set up for pictures. The error quotes FFmpeg and names the filter.
@@ -229,7 +230,12 @@ impl FilterGraph {
     /// Sets up graphs in libavfilter's notation, each of which gets what the one before gives, for frames like `input`. `scaler`:
     /// options of libswscale for filters that scale or convert, like "flags=bicubic". `threads`: for filters that share a picture's
     /// work out.
-    pub fn open<T: AsRef<str>>(graphs: &[T], input: &FilterInput, scaler: &str, threads: u32) -> Result<Self> {
+    pub fn open<T: AsRef<str>>(
+        graphs: &[T],
+        input: &FilterInput,
+        scaler: &str,
+        threads: u32,
+    ) -> Result<Self> {
         let description = graphs.iter().map(AsRef::as_ref).collect::<Vec<_>>().join(",");
         let what = || format!("filter {description:?}");
         let graph = new_graph(scaler, threads)?;
@@ -277,7 +283,8 @@ impl FilterGraph {
             let mut end: End = (source, 0);
             for text in graphs {
                 let (first, last) = parse(&graph, text.as_ref())?;
-                check(ff::avfilter_link(end.0, end.1, first.0, first.1), what).map_err(MediaError::with_log)?;
+                check(ff::avfilter_link(end.0, end.1, first.0, first.1), what)
+                    .map_err(MediaError::with_log)?;
                 end = last;
             }
             check(ff::avfilter_link(end.0, end.1, sink, 0), what).map_err(MediaError::with_log)?;
@@ -401,7 +408,9 @@ mod tests {
 
     #[test]
     fn frames_go_in_and_others_come_out() {
-        let mut graph = FilterGraph::open(&["yadif=mode=send_field", "scale=32:-2"], &input(), "flags=bicubic", 1).unwrap();
+        let mut graph =
+            FilterGraph::open(&["yadif=mode=send_field", "scale=32:-2"], &input(), "flags=bicubic", 1)
+                .unwrap();
         assert_eq!(graph.picture(), (32, 24, "yuv420p".to_owned()));
         assert_eq!(graph.frame_rate(), Some(Rational::new(50, 1)));
         assert_eq!(graph.time_base(), Rational::new(1, 2000));

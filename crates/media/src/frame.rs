@@ -199,10 +199,12 @@ impl Frame {
         raw.chroma_location = ff::AVChromaLocation(params.chroma_location as _);
         let (num, den) = params.sample_aspect_ratio;
         raw.sample_aspect_ratio = ff::AVRational { num, den: den.max(1) };
-        let top = params.field_order == ff::AVFieldOrder::TT.0 as u32 || params.field_order == ff::AVFieldOrder::TB.0 as u32;
+        let top = params.field_order == ff::AVFieldOrder::TT.0 as u32
+            || params.field_order == ff::AVFieldOrder::TB.0 as u32;
         #[cfg(feature = "ffmpeg_6_1")]
         {
-            let mut set = |flag: c_int, on: bool| raw.flags = if on { raw.flags | flag } else { raw.flags & !flag };
+            let mut set =
+                |flag: c_int, on: bool| raw.flags = if on { raw.flags | flag } else { raw.flags & !flag };
             set(ff::AV_FRAME_FLAG_INTERLACED as c_int, interlaced);
             set(ff::AV_FRAME_FLAG_TOP_FIELD_FIRST as c_int, top);
         }

@@ -7,11 +7,11 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::filter::{FrameRate, GraphSettings};
 use crate::index::Timing;
 use crate::options::VideoOptions;
-use crate::plan::layout::Segment;
 use crate::options::picture::{Crop, Tonemap};
+use crate::plan::layout::Segment;
 use frameloom_media::{
-    CodecParams, FilterGraph, FilterInput, Frame, Rational, Scaler, StreamInfo, has_filter, hdr10, parse_filters,
-    pixel_format_chroma,
+    CodecParams, FilterGraph, FilterInput, Frame, Rational, Scaler, StreamInfo, has_filter, hdr10,
+    parse_filters, pixel_format_chroma,
 };
 use serde::{Deserialize, Serialize};
 use table::Sees;
@@ -118,7 +118,8 @@ impl Wanted {
         let (mut because, mut nodes_with_windows) = (Vec::new(), Vec::new());
         if let Some(text) = &options.filter {
             let nodes = parse_filters(text).map_err(|e| {
-                Error::media(ErrorKind::Usage, &e).hint("`ffmpeg -filters` lists filters, `ffmpeg -h filter=NAME` a filter's options")
+                Error::media(ErrorKind::Usage, &e)
+                    .hint("`ffmpeg -filters` lists filters, `ffmpeg -h filter=NAME` a filter's options")
             })?;
             for node in &nodes {
                 let one = table::sees(node);
@@ -212,7 +213,8 @@ pub fn settle(outputs: &[&VideoOptions], source: &Source<'_>) -> Result<Settled>
                 graphs.push(tonemap_graph(curve, &picture, video.pixel_format.as_deref())?);
                 drop_hdr = true;
             }
-            Some(_) => warnings.push("--tonemap: the source has no high dynamic range (PQ or HLG): left as it is".into()),
+            Some(_) => warnings
+                .push("--tonemap: the source has no high dynamic range (PQ or HLG): left as it is".into()),
             None => {}
         }
         let mut plan = PicturePlan {
@@ -230,8 +232,15 @@ pub fn settle(outputs: &[&VideoOptions], source: &Source<'_>) -> Result<Settled>
         let mut described = picture.clone();
         let mut out_rate = rate;
         if !graphs.is_empty() {
-            let graph =
-                GraphSettings { graphs, scaler: options.scaler, input: base, output: base, origin: 0, rate, keeps_times: true };
+            let graph = GraphSettings {
+                graphs,
+                scaler: options.scaler,
+                input: base,
+                output: base,
+                origin: 0,
+                rate,
+                keeps_times: true,
+            };
             described = try_out(&graph, &picture)?.picture;
             plan.graph = Some(graph);
         }
@@ -291,7 +300,9 @@ fn crop_graph(crop: Crop, picture: &CodecParams) -> Result<String> {
     }
     let (x, y) = crop.at.unwrap_or((((width - w) / 2) / across * across, ((height - h) / 2) / down * down));
     if x.saturating_add(w) > width || y.saturating_add(h) > height {
-        return Err(Error::usage(format!("--crop {w}x{h}+{x}+{y} reaches beyond the pictures' {width}x{height}")));
+        return Err(Error::usage(format!(
+            "--crop {w}x{h}+{x}+{y} reaches beyond the pictures' {width}x{height}"
+        )));
     }
     let steps = [("left", x, across), ("top", y, down), ("width", w, across), ("height", h, down)];
     for (name, value, step) in steps {
@@ -316,8 +327,10 @@ fn crop_graph(crop: Crop, picture: &CodecParams) -> Result<String> {
 fn tonemap_graph(curve: Tonemap, picture: &CodecParams, pixel_format: Option<&str>) -> Result<String> {
     for name in ["zscale", "tonemap"] {
         if !has_filter(name) {
-            return Err(Error::usage(format!("--tonemap needs the filter {name}, which this FFmpeg doesn't have"))
-                .hint("an FFmpeg with libzimg (--enable-libzimg) has it; the portable build does"));
+            return Err(Error::usage(format!(
+                "--tonemap needs the filter {name}, which this FFmpeg doesn't have"
+            ))
+            .hint("an FFmpeg with libzimg (--enable-libzimg) has it; the portable build does"));
         }
     }
     let transfer = if picture.color_transfer == HLG { "arib-std-b67" } else { "smpte2084" };
@@ -326,7 +339,8 @@ fn tonemap_graph(curve: Tonemap, picture: &CodecParams, pixel_format: Option<&st
     let matrix = if picture.color_space == 2 { ":min=bt2020nc" } else { "" };
     let range = if picture.color_range == 0 { ":rin=limited" } else { "" };
     // Not from each frame's own metadata, which need not be with every key.
-    let light = hdr10::content_light(&picture.side_data).map(|(content, _)| f64::from(content)).filter(|l| *l > 0.0);
+    let light =
+        hdr10::content_light(&picture.side_data).map(|(content, _)| f64::from(content)).filter(|l| *l > 0.0);
     let display = hdr10::mastering_display(&picture.side_data).map(|d| d.max_luminance as f64 / 10_000.0);
     let peak = match light.or(display.filter(|l| *l > 0.0)) {
         Some(nits) => nits / 100.0,
@@ -358,7 +372,10 @@ const TRIED: i64 = 8;
 fn try_out(settings: &GraphSettings, picture: &CodecParams) -> Result<Tried> {
     let wrong = |e: &frameloom_media::MediaError| Error::media(ErrorKind::Usage, e);
     if picture.format.is_empty() || picture.width <= 0 || picture.height <= 0 {
-        return Err(Error::new(ErrorKind::Input, "its pictures' size or format isn't known, which filters need"));
+        return Err(Error::new(
+            ErrorKind::Input,
+            "its pictures' size or format isn't known, which filters need",
+        ));
     }
     let (width, height) = (picture.width as u32, picture.height as u32);
     let blank = |n: i64| -> Result<Frame> {
@@ -417,7 +434,8 @@ mod tests {
 
     #[test]
     fn a_crop_keeps_to_the_chroma() {
-        let picture = CodecParams { width: 192, height: 108, format: "yuv420p".into(), ..CodecParams::default() };
+        let picture =
+            CodecParams { width: 192, height: 108, format: "yuv420p".into(), ..CodecParams::default() };
         let graph = |text: &str, picture: &CodecParams| crop_graph(text.parse().unwrap(), picture);
         assert_eq!(graph("100x50+2+4", &picture).unwrap(), "crop=100:50:2:4");
         assert_eq!(graph("100x50", &picture).unwrap(), "crop=100:50:46:28");

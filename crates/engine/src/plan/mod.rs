@@ -200,8 +200,8 @@ impl Plan {
             (None, None) => 0,
         };
         let wanted: Vec<_> = content.outputs.iter().map(|o| &o.video).collect();
-        let settled =
-            filters::settle(&wanted, &Source { video, rate, timing, origin: zero, range }).map_err(|e| e.in_file(input.name.clone()))?;
+        let settled = filters::settle(&wanted, &Source { video, rate, timing, origin: zero, range })
+            .map_err(|e| e.in_file(input.name.clone()))?;
         let encoders =
             content.outputs.iter().map(|o| encoder::find(&o.video.encoder)).collect::<Result<Vec<_>>>()?;
         let cut = content.packaging.map(|p| p.frames(content.gop, rate));
@@ -280,7 +280,8 @@ impl Plan {
 
     /// A layout that begins with the first packet.
     pub fn layout(&self) -> LayoutBuilder {
-        LayoutBuilder::new(self.length, self.timing == Timing::Ordinal, self.range).reaching(self.margin().before)
+        LayoutBuilder::new(self.length, self.timing == Timing::Ordinal, self.range)
+            .reaching(self.margin().before)
     }
 }
 
@@ -303,9 +304,12 @@ fn check_keys(
         ))
         .hint("run a job with the filter first, into ffv1 for example"));
     }
-    if rates.iter().any(|r| i64::from(r.num) * i64::from(rate.den) != i64::from(rate.num) * i64::from(r.den)) {
-        return Err(Error::usage(format!("{what}: --fps changes the number of frames, and segments must be cut at exact numbers"))
-            .hint("run a job with --fps first, into ffv1 for example"));
+    if rates.iter().any(|r| i64::from(r.num) * i64::from(rate.den) != i64::from(rate.num) * i64::from(r.den))
+    {
+        return Err(Error::usage(format!(
+            "{what}: --fps changes the number of frames, and segments must be cut at exact numbers"
+        ))
+        .hint("run a job with --fps first, into ffv1 for example"));
     }
     Ok(())
 }

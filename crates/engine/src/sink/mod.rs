@@ -223,10 +223,12 @@ impl Output<'_> {
             });
         };
         if frames == 0 {
-            return nothing(match job.plan.stream.is_some() || job.plan.renditions[job.number].pictures.fps.is_some() {
-                true => "its frames don't come through the filters",
-                false => "none of its frames could be decoded",
-            });
+            return nothing(
+                match job.plan.stream.is_some() || job.plan.renditions[job.number].pictures.fps.is_some() {
+                    true => "its frames don't come through the filters",
+                    false => "none of its frames could be decoded",
+                },
+            );
         }
         open.writer.video_ended();
         write_others(job, &mut open, None)?;
@@ -436,7 +438,11 @@ fn check(job: &SinkJob, target: &Target, done: &[Finished]) -> Result<(f64, Vec<
         checker.segment(finished.segment.id, &times, base)?;
     }
     let base = checker.time_base();
-    let lost = if no_times { Vec::new() } else { checker.lost(&job.plan.renditions[job.number].allocation.settings.picture.side_data) };
+    let lost = if no_times {
+        Vec::new()
+    } else {
+        checker.lost(&job.plan.renditions[job.number].allocation.settings.picture.side_data)
+    };
     let checked = checker.finish()?;
     let start = job.place.as_ref().map_or(0, Place::start);
     Ok((base.seconds(checked.offset) - start as f64, lost))

@@ -64,7 +64,8 @@ pub fn prepare(job: &TranscodeJob, control: &Control) -> Result<Prepared> {
         let packets = std::iter::from_fn(|| first.read().ok().flatten());
         add_frame_metadata(&mut described.streams[video], packets.take(FIRST_FRAME_WINDOW));
     }
-    let (width, height) = fitted_from(job, &described.streams[video]).map_err(|e| e.in_file(job.input.name()))?;
+    let (width, height) =
+        fitted_from(job, &described.streams[video]).map_err(|e| e.in_file(job.input.name()))?;
     let (job, notes) = ladder::fit(job, width, height);
     let job = &job;
     let formats = output_formats(job)?;

@@ -84,7 +84,9 @@ pub fn sees(node: &FilterNode) -> Sees {
         _ => None,
     };
     match window {
-        Some((before, after)) if always && !timed && before <= 64 && after <= 64 => Sees::Window(before, after),
+        Some((before, after)) if always && !timed && before <= 64 && after <= 64 => {
+            Sees::Window(before, after)
+        }
         Some(_) => Sees::AllBefore,
         None if AS_MANY.contains(&name) => Sees::AllBefore,
         None => Sees::Everything,

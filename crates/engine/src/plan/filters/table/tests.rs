@@ -40,7 +40,12 @@ fn stream(format: &str, count: i64) -> Vec<Frame> {
     };
     let blanks: Vec<Frame> = (0..count).map(blank).collect();
     let pattern = "geq=lum='clip(if(lt(X,N*3),200,40)+mod(X*7+Y*13+N*31,29)+random(1)*20,16,235)':cb='96+mod(N*11+X,64)':cr='96+mod(N*5+Y,64)'";
-    filtered(&format!("{pattern},setfield=tff,setparams=colorspace=bt709:color_primaries=bt709:color_trc=bt709:range=tv,format={format}"), blanks.iter())
+    filtered(
+        &format!(
+            "{pattern},setfield=tff,setparams=colorspace=bt709:color_primaries=bt709:color_trc=bt709:range=tv,format={format}"
+        ),
+        blanks.iter(),
+    )
 }
 
 fn bytes(frame: &Frame) -> (i64, String, Vec<u8>) {
@@ -93,7 +98,10 @@ fn windows_are_wide_enough_and_no_wider() {
         assert_eq!(single(graph), Sees::Window(before, after), "{graph}");
         let (before, after) = (before as usize, after as usize);
         for length in LENGTHS {
-            assert!(pieces_are_whole(graph, &frames, (before, after), length), "{graph} in pieces of {length}");
+            assert!(
+                pieces_are_whole(graph, &frames, (before, after), length),
+                "{graph} in pieces of {length}"
+            );
         }
         // Without anything around them the pieces differ, or the test would prove nothing.
         let spatial = graph.starts_with("estdif");
@@ -178,7 +186,15 @@ fn whatever_looks_at_time_or_number_sees_everything_before() {
     ] {
         assert_eq!(single(graph), Sees::AllBefore, "{graph}");
     }
-    for graph in ["fps=12", "yadif=mode=send_field", "bwdif", "w3fdif", "select='not(mod(n,2))'", "setpts=2*PTS", "mpdecimate"] {
+    for graph in [
+        "fps=12",
+        "yadif=mode=send_field",
+        "bwdif",
+        "w3fdif",
+        "select='not(mod(n,2))'",
+        "setpts=2*PTS",
+        "mpdecimate",
+    ] {
         assert_eq!(single(graph), Sees::Everything, "{graph}");
     }
 }
@@ -187,7 +203,17 @@ fn whatever_looks_at_time_or_number_sees_everything_before() {
 fn filters_that_see_everything_before_give_a_frame_for_a_frame() {
     let frames = stream("yuv420p", 11);
     let wanted: Vec<i64> = frames.iter().map(|f| f.pts().unwrap()).collect();
-    for graph in ["hqdn3d", "noise=alls=10:allf=t", "fade=in:0:5", "vignette", "deflicker", "lagfun", "normalize", "deband", "geq=lum=N"] {
+    for graph in [
+        "hqdn3d",
+        "noise=alls=10:allf=t",
+        "fade=in:0:5",
+        "vignette",
+        "deflicker",
+        "lagfun",
+        "normalize",
+        "deband",
+        "geq=lum=N",
+    ] {
         let times: Vec<i64> = filtered(graph, frames.iter()).iter().map(|f| f.pts().unwrap()).collect();
         assert_eq!(times, wanted, "{graph}");
         assert_eq!(single(graph), Sees::AllBefore, "{graph}");
