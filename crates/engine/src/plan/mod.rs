@@ -208,10 +208,8 @@ impl Plan {
         let unit = cut.map(|(_, media)| media).or(content.gop);
         let rates: Vec<Rational> = settled.outputs.iter().map(|(_, _, rate, _)| *rate).collect();
         check_keys(content, rate, &rates, settled.stream.as_ref())?;
-        let out_rate = rates.first().copied().unwrap_or(rate);
-        let (unit, frames) = encoder::intervals(unit, &encoders, out_rate, content.segment_seconds);
-        // Of the source.
-        let frames = out_rate.inverse().rescale(frames.into(), rate.inverse()).clamp(1, 10_000_000) as u32;
+        // In frames of the source, whatever rate the outputs have: so each has the segments that it would have alone.
+        let (unit, frames) = encoder::intervals(unit, &encoders, rate, content.segment_seconds);
         let gop = cut.map_or(unit, |(gop, _)| gop);
         let fixed = content.fixed_gop || cut.is_some();
         // Half a segment: then a source with groups of any length up to a segment is never decoded twice.
