@@ -109,6 +109,21 @@ fn filters_with_a_window() {
     like_ffmpeg("ffv1", "mkv", "--filter tmix=frames=6", "tmix=frames=6", &ALL_WAYS);
 }
 
+/// Segments that are shorter than what their filters see, and queues that are shorter still.
+#[test]
+fn windows_longer_than_segments() {
+    let scratch = Scratch::new();
+    let out = scratch.file("out.mkv");
+    for filter in ["tmix=frames=6", "atadenoise=0a=0.3:0b=0.5"] {
+        let wanted = filtered(&clip("ffv1"), filter, "");
+        for way in ALL_WAYS {
+            let options = format!("--encoder ffv1 --segment 0.04 --filter {filter} {way} -y");
+            run(transcode(clip("ffv1"), &out, &options)).ok();
+            assert_eq!(compare_pictures(&wanted, &pictures(&out, None)), Ok(()), "{options}");
+        }
+    }
+}
+
 #[test]
 fn filters_over_the_whole_stream() {
     for filter in [
@@ -139,7 +154,7 @@ fn frame_rates() {
     for rate in ["50", "30", "24000/1001", "12", "25", "7", "10/3"] {
         like_ffmpeg("plain", "mp4", &format!("--fps {rate}"), &format!("fps={rate}"), &ALL_WAYS[..4]);
     }
-    for name in ["vfr_mkv", "gap", "pyramid", "late_start", "ts_offset", "open_hevc"] {
+    for name in ["vfr_mkv", "gap", "pyramid", "late_start", "open_hevc"] {
         like_ffmpeg(name, "mkv", "--fps 30", "fps=30", &ALL_WAYS);
     }
     // How long its last frame lasts isn't in the file, and so not how often that is shown.
@@ -278,7 +293,8 @@ fn after_a_failure_and_resume() {
         let scratch = Scratch::new();
         let options = format!("{LOSSLESS} {options} --feed {feed}");
         let (whole, resumed) = (scratch.file("whole.mkv"), scratch.file("resumed.mkv"));
-        run(transcode(clip("interlaced"), &whole, &format!("{options} --workers 1"))).ok();
+        let said = run(transcode(clip("interlaced"), &whole, &format!("{options} --workers 1"))).ok();
+        assert!(!said.stderr.contains("the picture changes"), "{}", said.stderr);
         let mut command = transcode(clip("interlaced"), &resumed, &format!("{options} --workers 2"));
         command.env("FRAMELOOM_FAULT", "encode:4:error:9");
         run(command).expect_code(1);
@@ -386,6 +402,48 @@ fn outputs_with_filters_of_their_own() {
     ]);
     let said = run(command).expect_code(2);
     assert!(said.error().contains("hqdn3d") && said.stderr.contains("all outputs"), "{}", said.stderr);
+}
+
+#[test]
+fn ladders_fit_what_filters_leave() {
+    let scratch = Scratch::new();
+    let ladder = scratch.file("ladder.toml");
+    let text = "segment = 2\nkey-interval = 1\n[[rung]]\nname = \"a\"\nsize = \"160x90\"\n[[rung]]\nname = \"b\"\nsize = \"80x-2\"\n";
+    std::fs::write(&ladder, text).expect("the folder can be written");
+    for (i, filter) in ["--filter hflip", "--filter hqdn3d", "--filter yadif"].into_iter().enumerate() {
+        let out = scratch.file(&format!("{i}.m3u8"));
+        let options = format!("--ladder {} --preset ultrafast --crop 240x180 {filter}", ladder.display());
+        run(transcode(clip("longer"), &out, &options)).ok();
+        let sizes = crate::reference::ffprobe(&out, &["-show_streams", "-select_streams", "v"]);
+        let mut sizes: Vec<_> = sizes["streams"]
+            .as_array()
+            .expect("streams")
+            .iter()
+            .map(|s| (s["width"].as_u64(), s["height"].as_u64()))
+            .collect();
+        sizes.sort_unstable();
+        assert_eq!(sizes, [(Some(80), Some(60)), (Some(120), Some(90))], "{filter}");
+    }
+    let options = format!("--ladder {} --fps 30", ladder.display());
+    let said = run(transcode(clip("longer"), scratch.file("x.m3u8"), &options)).expect_code(2);
+    assert!(said.error().contains("HLS"), "{}", said.stderr);
+}
+
+#[test]
+fn job_files_know_the_same_options() {
+    let scratch = Scratch::new();
+    let (jobs, out) = (scratch.file("jobs.toml"), scratch.file("out.mkv"));
+    let text = format!(
+        "[[job]]\ninput = {:?}\noutput = {:?}\nencoder = \"ffv1\"\nsegment = 0.4\nfilter = \"yadif,hflip\"\nfps = 30\ncrop = \"96x52\"\n",
+        clip("interlaced"),
+        out
+    );
+    std::fs::write(&jobs, text).expect("the folder can be written");
+    let mut command = frameloom(["run"]);
+    command.arg(&jobs);
+    run(command).ok();
+    let wanted = filtered(&clip("interlaced"), "crop=96:52:48:28,yadif,hflip,fps=30", "");
+    assert_eq!(compare_pictures(&wanted, &pictures(&out, None)), Ok(()));
 }
 
 #[test]

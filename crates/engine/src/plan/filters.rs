@@ -42,7 +42,7 @@ pub struct PicturePlan {
     pub drop_hdr: bool,
     /// The times of the frames that are encoded.
     pub clock: Clock,
-    /// Size of the source's pictures, as its description promises.
+    /// Size of the pictures that come from the decoder, or from the filters over the whole stream, as their description promises.
     pub source_size: (u32, u32),
 }
 
@@ -227,7 +227,7 @@ pub fn settle(outputs: &[&VideoOptions], source: &Source<'_>) -> Result<Settled>
             scaler: options.scaler,
             drop_hdr,
             clock: clock(base, factor, rate),
-            source_size: (source.video.params.width.max(0) as u32, source.video.params.height.max(0) as u32),
+            source_size: (picture.width.max(0) as u32, picture.height.max(0) as u32),
         };
         let mut described = picture.clone();
         let mut out_rate = rate;

@@ -356,6 +356,32 @@ mod tests {
     }
 
     #[test]
+    fn entries_reach_back_for_frames_before_a_segment() {
+        let reaching = |packets: &[VideoPacket], frames: u32| {
+            let length = SegmentLength { frames: 250, snap: 125 };
+            let mut builder = LayoutBuilder::new(length, false, (None, None)).reaching(frames);
+            let mut out: Vec<Segment> = packets.iter().flat_map(|p| builder.push(p)).collect();
+            out.extend(builder.finish());
+            out
+        };
+        let numbers = |s: &Segment| s.entries.iter().map(|e| e.number).collect::<Vec<_>>();
+        let packets = every(1000, |i| if i % 90 == 0 { PacketKind::Closed } else { PacketKind::Delta });
+        assert_eq!(numbers(&reaching(&packets, 0)[2]), [360, 270, 180]);
+        assert_eq!(numbers(&reaching(&packets, 1)[2]), [270, 180, 90]);
+        assert_eq!(numbers(&reaching(&packets, 91)[2]), [180, 90, 0]);
+        assert_eq!(numbers(&reaching(&packets, 400)[1]), Vec::<u64>::new(), "from the beginning");
+        // The seams stay where they are.
+        let ends = |frames| reaching(&packets, frames).iter().map(|s| s.end).collect::<Vec<_>>();
+        assert_eq!(ends(0), ends(91));
+        let intra = every(1000, |_| PacketKind::Closed);
+        assert_eq!(numbers(&reaching(&intra, 4)[1]), [246, 245, 244]);
+        // A key that is exact only from the next one on lies one key further back.
+        let keys = every(1000, |i| if i % 50 == 0 { PacketKind::Key } else { PacketKind::Delta });
+        assert_eq!(numbers(&reaching(&keys, 0)[1])[0], 200);
+        assert_eq!(numbers(&reaching(&keys, 1)[1])[0], 150);
+    }
+
+    #[test]
     fn a_single_key_gives_exact_frames_with_pre_roll() {
         let packets = every(700, |i| if i == 0 { PacketKind::Closed } else { PacketKind::Delta });
         let segments = layout(&packets, 250, 62, false);
