@@ -218,7 +218,11 @@ impl Frame {
     pub fn describe(&self, params: &mut CodecParams) {
         let raw = self.raw();
         (params.width, params.height) = (raw.width, raw.height);
-        params.format = self.pixel_format();
+        let format = self.pixel_format();
+        if params.format != format {
+            params.bits_per_raw_sample = self.bit_depth() as i32;
+        }
+        params.format = format;
         params.color_primaries = raw.color_primaries.0 as u32;
         params.color_transfer = raw.color_trc.0 as u32;
         params.color_space = raw.colorspace.0 as u32;

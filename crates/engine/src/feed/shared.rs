@@ -19,7 +19,7 @@ use std::sync::Arc;
 
 /// What travels from the decoder to an encoder.
 enum Dealt {
-    /// Frames that come along with a segment's own need no permit: there are few, and others hold them, too.
+    /// Frames that come along with a segment's own, and those that others wait for, need no permit: there are few.
     Frame(Frame, Option<Permit>),
     /// The decoder met this; the segment is taken as it is.
     Met(Vec<Damage>),
@@ -32,8 +32,8 @@ enum Dealt {
 impl Weight for Dealt {
     fn weight(&self) -> usize {
         match self {
-            Self::Frame(frame, _) => frame.bytes(),
-            Self::Met(_) | Self::Damage | Self::End => 0,
+            Self::Frame(frame, Some(_)) => frame.bytes(),
+            Self::Frame(_, None) | Self::Met(_) | Self::Damage | Self::End => 0,
         }
     }
 }
@@ -275,14 +275,20 @@ impl Dealer {
                 }
             }
             if send.is_some() {
-                let permit = self.metrics.decode.waiting(|| {
-                    let _span = self.trace.span(self.track, "wait", &[]);
-                    self.budget.acquire(frame.bytes())
-                });
-                let permit = permit.ok_or_else(Error::interrupted)?;
+                // While a segment waits for frames behind it, nobody may wait for it. They are few.
+                let permit = match self.trailing.is_empty() {
+                    true => {
+                        let permit = self.metrics.decode.waiting(|| {
+                            let _span = self.trace.span(self.track, "wait", &[]);
+                            self.budget.acquire(frame.bytes())
+                        });
+                        Some(permit.ok_or_else(Error::interrupted)?)
+                    }
+                    false => None,
+                };
                 // An encoder that failed has dropped its end: the segment will be tried again in another way.
                 if let Some(open) = send
-                    && open.send(Dealt::Frame(frame, Some(permit))).is_err()
+                    && open.send(Dealt::Frame(frame, permit)).is_err()
                 {
                     *send = None;
                 }

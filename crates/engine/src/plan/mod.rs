@@ -155,6 +155,14 @@ impl Plan {
         self.renditions[output].allocation.settings.frame_rate.to_f64() / self.rate.to_f64().max(1e-9)
     }
 
+    /// Frames that workers are likely to get of so many of the source's: filters over the whole stream may change the rate.
+    pub fn expected(&self, frames: u64) -> u64 {
+        match &self.stream {
+            Some(stream) if !stream.same_frames => (frames as f64 * self.frames_for_one(0)).round() as u64,
+            _ => frames,
+        }
+    }
+
     /// Settles everything from the first packets of the video. `formats`: the container of each output; `container_start`: first
     /// time of any stream in microseconds, where the container says it.
     pub fn new(

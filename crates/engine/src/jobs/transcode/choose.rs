@@ -92,9 +92,7 @@ pub(super) fn choose_run(job: &TranscodeJob, control: &Control, prepared: &mut P
     let margin = plan.margin();
     let least = (margin.before + margin.after) as usize + 2;
     if !margin.is_none() {
-        let limits = &mut prepared.async_limits;
-        limits.items = limits.items.max(least);
-        limits.bytes = limits.bytes.max(least.saturating_mul(frame_bytes as usize).saturating_mul(2));
+        prepared.async_limits.items = prepared.async_limits.items.max(least);
     }
     Ok(())
 }

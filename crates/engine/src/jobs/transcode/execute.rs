@@ -104,7 +104,7 @@ fn conduct(
         }
         progress.segments_total.store(segments.len() as u32, Ordering::Relaxed);
         let frames = segments.iter().map(|s| u64::from(s.frames)).sum();
-        progress.frames_total.store(frames, Ordering::Relaxed);
+        progress.frames_total.store(prepared.plan.expected(frames), Ordering::Relaxed);
     }
     (control.events)(Event::Started {
         feed: prepared.feed,

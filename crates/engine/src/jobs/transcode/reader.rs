@@ -51,7 +51,8 @@ impl ReaderListener {
 impl Listener for ReaderListener {
     fn decided(&mut self, segment: &Segment) -> Result<()> {
         self.decided += 1;
-        self.context.progress.frames_total.fetch_add(u64::from(segment.frames), Ordering::Relaxed);
+        let expected = self.context.plan.expected(segment.frames.into());
+        self.context.progress.frames_total.fetch_add(expected, Ordering::Relaxed);
         if self.split {
             self.gate.enter();
         }
