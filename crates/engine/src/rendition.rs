@@ -3,7 +3,7 @@
 use crate::encode::{self, Encode, TimedPacket};
 use crate::error::{Error, ErrorKind, Result};
 use crate::fault;
-use crate::process::{Conform, Process};
+use crate::process::{Pictures, Process};
 use crate::segment_file::{SegmentWriter, StoredPacket};
 use crate::tap::{Item, Tap};
 use crate::task::{Damage, RenditionResult, RenditionTask, SegmentFacts, SegmentHeader, SegmentTask};
@@ -40,7 +40,8 @@ pub struct SegmentRendition<'a> {
     observer: &'a Observer<'a>,
     track: TrackId,
     encoder: Box<dyn Encode>,
-    conform: Conform,
+    pictures: Pictures,
+    ready: Vec<Frame>,
     writer: SegmentWriter,
     packets: Vec<TimedPacket>,
     sizes: Vec<u32>,
@@ -73,7 +74,7 @@ impl<'a> SegmentRendition<'a> {
         };
         let header = SegmentHeader {
             params: encoder.params()?,
-            time_base: task.time_base,
+            time_base: rendition.pictures.clock.time_base,
             announced_reorder: encoder.announced_reorder(),
         };
         let writer = SegmentWriter::create(&rendition.output, &header).map_err(|e| write_error(&e))?;
@@ -84,7 +85,8 @@ impl<'a> SegmentRendition<'a> {
             observer,
             track,
             encoder,
-            conform: Conform::new(&rendition.allocation, task.gpu),
+            pictures: Pictures::new(task, &rendition.pictures, &rendition.allocation),
+            ready: Vec::new(),
             writer,
             packets: Vec::new(),
             sizes: Vec::new(),
@@ -99,17 +101,26 @@ impl<'a> SegmentRendition<'a> {
         fault::point("encode", self.segment, self.attempt)?;
         let (metrics, trace) = (self.observer.metrics, self.observer.trace);
         let args = [("segment", i64::from(self.segment))];
-        let frame = metrics.process.busy(|| {
+        metrics.process.busy(|| {
             let _span = trace.span(self.track, "conform", &args);
-            self.conform.process(frame)
+            self.pictures.process(frame, &mut self.ready)
         })?;
-        if let Some(time) = frame.pts() {
-            tell(self.tap, || Item::Frame(time));
+        self.encode()
+    }
+
+    /// Encodes what has been processed.
+    fn encode(&mut self) -> Result<()> {
+        let (metrics, trace) = (self.observer.metrics, self.observer.trace);
+        let args = [("segment", i64::from(self.segment))];
+        for frame in self.ready.drain(..) {
+            if let Some(time) = frame.pts() {
+                tell(self.tap, || Item::Frame(time));
+            }
+            metrics.encode.busy(|| {
+                let _span = trace.span(self.track, "encode", &args);
+                self.encoder.push(frame, &mut self.packets)
+            })?;
         }
-        metrics.encode.busy(|| {
-            let _span = trace.span(self.track, "encode", &args);
-            self.encoder.push(frame, &mut self.packets)
-        })?;
         self.write()
     }
 
@@ -117,6 +128,8 @@ impl<'a> SegmentRendition<'a> {
     pub fn finish(mut self, met: Met) -> Result<RenditionResult> {
         let (metrics, trace) = (self.observer.metrics, self.observer.trace);
         let args = [("segment", i64::from(self.segment))];
+        metrics.process.busy(|| self.pictures.finish(&mut self.ready))?;
+        self.encode()?;
         metrics.encode.busy(|| {
             let _span = trace.span(self.track, "drain", &args);
             self.encoder.finish(&mut self.packets)
@@ -130,7 +143,7 @@ impl<'a> SegmentRendition<'a> {
             reorder: self.encoder.reorder(),
             damage: met.kept,
             damage_count: met.count,
-            changes: self.conform.changes(),
+            changes: self.pictures.changes(),
             sizes: self.sizes,
             lost_side_data: self.encoder.lost_side_data().to_vec(),
         };

@@ -7,6 +7,7 @@ mod damaged;
 mod devices;
 mod exact;
 mod failure;
+mod filters;
 mod from_ffmpeg;
 mod hls;
 mod images;

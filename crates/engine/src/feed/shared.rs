@@ -7,9 +7,11 @@ use crate::error::{Error, Result};
 use crate::index::Timing;
 use crate::index::access::PacketKind;
 use crate::metrics::Metrics;
+use crate::plan::filters::StreamFilters;
 use crate::plan::layout::Segment;
 use crate::queue::{Receiver, Sender, Weight, bounded};
-use crate::task::{Damage, SegmentTask};
+use crate::rendition::share;
+use crate::task::{Damage, Margin, SegmentTask};
 use crate::trace::{Trace, TrackId};
 use frameloom_media::{Frame, Packet};
 use std::collections::VecDeque;
@@ -17,7 +19,8 @@ use std::sync::Arc;
 
 /// What travels from the decoder to an encoder.
 enum Dealt {
-    Frame(Frame, Permit),
+    /// Frames that come along with a segment's own, and those that others wait for, need no permit: there are few.
+    Frame(Frame, Option<Permit>),
     /// What comes before and after may not be what decoding the segment by itself gives.
     Damage,
     /// The decoder met damage, and nobody will decode the segment again.
@@ -29,8 +32,8 @@ enum Dealt {
 impl Weight for Dealt {
     fn weight(&self) -> usize {
         match self {
-            Self::Frame(frame, _) => frame.bytes(),
-            Self::Damage | Self::Met(_) | Self::End => 0,
+            Self::Frame(frame, Some(_)) => frame.bytes(),
+            Self::Frame(_, None) | Self::Met(_) | Self::Damage | Self::End => 0,
         }
     }
 }
@@ -89,11 +92,14 @@ impl Decode for DealtFrames {
         }
     }
 
-    /// None, unless the job is live: what is dealt to the end has none.
+    /// None, unless the job is live or filters see the whole stream: what else is dealt to the end has none.
     fn damage(&mut self) -> Vec<Damage> {
         std::mem::take(&mut self.met)
     }
 }
+
+/// Bytes of filtered frames that may lie behind the last segment that a pipe has so far.
+const LIMBO: usize = 1 << 30;
 
 /// Packets before the first one that decoding this segment by itself may need.
 fn pre_roll(segment: &Segment) -> u64 {
@@ -112,6 +118,12 @@ pub type Begin<'a> = dyn FnMut(&Segment, DealtFrames) + 'a;
 pub struct Dealer {
     linear: LinearDecoder,
     timing: Timing,
+    margin: Margin,
+    stream: Option<Arc<StreamFilters>>,
+    /// The last frames that were dealt, for the segment that comes next.
+    recent: VecDeque<Frame>,
+    /// Segments that are complete but for frames that come along, and how many of these.
+    trailing: Vec<(Sender<Dealt>, u32)>,
     budget: Arc<Budget>,
     cancel: Cancel,
     metrics: Arc<Metrics>,
@@ -149,6 +161,10 @@ impl Dealer {
         Ok(Self {
             linear: LinearDecoder::new(task, threads)?,
             timing: task.timing,
+            margin: task.margin.clone(),
+            stream: task.stream.clone().map(Arc::new),
+            recent: VecDeque::new(),
+            trailing: Vec::new(),
             budget,
             cancel: cancel.clone(),
             metrics: metrics.clone(),
@@ -157,7 +173,7 @@ impl Dealer {
             ahead: VecDeque::new(),
             current: None,
             limbo: VecDeque::new(),
-            number: 0,
+            number: task.stream.as_ref().and_then(|s| s.range.0).unwrap_or(0),
             all_decided: false,
             live: None,
             next: 0,
@@ -205,14 +221,21 @@ impl Dealer {
     pub fn push(&mut self, packet: Option<&Packet>, begin: &mut Begin<'_>) -> Result<()> {
         self.metrics.decode.busy(|| {
             let _span = self.trace.span(self.track, "decode", &[]);
-            self.linear.push(packet);
-        });
+            self.linear.push(packet)
+        })?;
         self.packets += u64::from(packet.is_some());
         self.tell_damage();
         while let Some(frame) = self.linear.pop() {
             self.limbo.push_back(frame);
         }
         self.deal(begin)?;
+        if self.linear.filters_ended() && self.all_decided && self.limbo.is_empty() {
+            self.past_end = true;
+        }
+        if self.limbo.iter().map(Frame::bytes).sum::<usize>() > LIMBO && self.stream.is_some() {
+            return Err(Error::usage("the filters move frames too far ahead of the pipe's own times")
+                .hint("write the pipe to a file first: its segments are known beforehand"));
+        }
         if packet.is_none() {
             self.finish(begin);
         }
@@ -226,7 +249,12 @@ impl Dealer {
                 Timing::Presentation => frame.pts().unwrap_or(i64::MIN),
                 Timing::Ordinal => self.number,
             };
-            let behind = |s: &Segment| s.end.is_some_and(|end| address >= end);
+            let (stream, timing) = (self.stream.clone(), self.timing);
+            let bounds = |s: &Segment| match &stream {
+                Some(stream) => stream.bounds(s, timing),
+                None => (s.start, s.end),
+            };
+            let behind = |s: &Segment| bounds(s).1.is_some_and(|end| address >= end);
             while self.current.as_ref().is_none_or(|(s, _)| behind(s)) {
                 if !self.advance(begin) {
                     break;
@@ -236,6 +264,7 @@ impl Dealer {
                 Some((segment, _)) if behind(segment) => {
                     if self.all_decided {
                         // A trimmed job: the rest isn't wanted.
+                        self.serve_trailing(address)?;
                         self.past_end = true;
                         self.limbo.clear();
                     }
@@ -244,18 +273,31 @@ impl Dealer {
                 None => return Ok(()),
                 Some(_) => {}
             }
+            self.serve_trailing(address)?;
             let Some(frame) = self.limbo.pop_front() else { return Ok(()) };
             self.number += 1;
             let Some((segment, send)) = &mut self.current else { return Ok(()) };
-            if segment.start.is_some_and(|start| address < start) {
+            if bounds(segment).0.is_some_and(|start| address < start) {
                 continue;
             }
+            if self.margin.before > 0 {
+                self.recent.push_back(share(&frame)?);
+                if self.recent.len() > self.margin.before as usize {
+                    self.recent.pop_front();
+                }
+            }
             if send.is_some() {
-                let permit = self.metrics.decode.waiting(|| {
-                    let _span = self.trace.span(self.track, "wait", &[]);
-                    self.budget.acquire(frame.bytes())
-                });
-                let permit = permit.ok_or_else(Error::interrupted)?;
+                // While a segment waits for frames behind it, nobody may wait for it. They are few.
+                let permit = match self.trailing.is_empty() {
+                    true => {
+                        let permit = self.metrics.decode.waiting(|| {
+                            let _span = self.trace.span(self.track, "wait", &[]);
+                            self.budget.acquire(frame.bytes())
+                        });
+                        Some(permit.ok_or_else(Error::interrupted)?)
+                    }
+                    false => None,
+                };
                 // An encoder that failed has dropped its end: the segment will be tried again in another way.
                 if let Some(open) = send
                     && open.send(Dealt::Frame(frame, permit)).is_err()
@@ -274,9 +316,13 @@ impl Dealer {
         // One queue may hold what all of them together may.
         let (send, receive) = bounded(self.budget.limits(), &self.cancel);
         let frames = DealtFrames { receive, damaged: false, met: Vec::new(), waiting: Box::new(|_| {}) };
-        if self.live.is_none() && self.damaged > pre_roll(&next) {
+        if self.live.is_none() && self.damaged > pre_roll(&next) && self.stream.is_none() {
             // Nobody has dropped the other end yet.
             let _ = send.send(Dealt::Damage);
+        }
+        // The queue has room for these: `choose_run` sees to it.
+        for frame in self.recent.iter().filter_map(|frame| frame.share().ok()) {
+            let _ = send.send(Dealt::Frame(frame, None));
         }
         begin(&next, frames);
         self.current = Some((next, Some(send)));
@@ -305,8 +351,9 @@ impl Dealer {
     /// would have other pictures than with the split feed.
     fn tell_damage(&mut self) {
         let noted = self.linear.take_damage();
-        if self.live.is_some() {
-            // Before the first frame there is nobody to tell: the index has noted that, too.
+        if self.live.is_some() || self.stream.is_some() {
+            // Nobody could do better: the job is live, or one thread decodes from the beginning for filters over the whole. Before the
+            // first frame there is nobody to tell: the index has noted that, too.
             if let (false, Some((_, Some(send)))) = (noted.is_empty(), &self.current) {
                 let _ = send.send(Dealt::Met(noted));
             }
@@ -316,6 +363,9 @@ impl Dealer {
             return;
         }
         self.damaged = self.packets;
+        for (open, _) in self.trailing.drain(..) {
+            let _ = open.send(Dealt::Damage);
+        }
         if let Some((_, send)) = &mut self.current
             && let Some(open) = send.take()
         {
@@ -326,8 +376,34 @@ impl Dealer {
 
     fn end_current(&mut self) {
         if let Some((_, Some(send))) = self.current.take() {
-            let _ = send.send(Dealt::End);
+            match self.margin.after {
+                0 => {
+                    let _ = send.send(Dealt::End);
+                }
+                after => self.trailing.push((send, after)),
+            }
         }
+    }
+
+    /// Hands the frame at the front to the segments before its own that want to see it.
+    fn serve_trailing(&mut self, address: i64) -> Result<()> {
+        let Some(frame) = self.limbo.front().filter(|_| !self.trailing.is_empty()) else { return Ok(()) };
+        let wanted = self.margin.holds(address);
+        for (open, left) in &mut self.trailing {
+            if wanted {
+                let _ = open.send(Dealt::Frame(share(frame)?, None));
+                *left -= 1;
+            } else {
+                *left = 0;
+            }
+        }
+        self.trailing.retain(|(open, left)| {
+            if *left == 0 {
+                let _ = open.send(Dealt::End);
+            }
+            *left > 0
+        });
+        Ok(())
     }
 
     /// Ends all segments, also those for which no frame came.
@@ -335,5 +411,8 @@ impl Dealer {
         self.live = None;
         while self.advance(begin) {}
         self.end_current();
+        for (open, _) in self.trailing.drain(..) {
+            let _ = open.send(Dealt::End);
+        }
     }
 }

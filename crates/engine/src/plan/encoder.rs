@@ -25,8 +25,6 @@ pub struct Allocation {
     /// A segment has so many frames, but for the last one: no frame waits for the encoder to know whether it is the last.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub exact_frames: Option<u32>,
-    /// Size of the source's pictures, as its description promises.
-    pub source_size: (u32, u32),
     /// Full-range pictures are wanted from limited-range ones (`Some(true)`), or as the source has them.
     pub full_range: Option<bool>,
     /// What a GPU does, where the bytes depend on it.
@@ -374,7 +372,6 @@ pub fn allocate(
         warm_up: rules.warm_up,
         last_not_key: info.codec == "h264",
         exact_frames: None,
-        source_size,
         full_range,
         gpu: None,
         rate: goal,

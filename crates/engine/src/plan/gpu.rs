@@ -2,23 +2,26 @@
 
 use super::encoder::{Allocation, GpuWork};
 use crate::options::VideoOptions;
-use frameloom_media::{CodecParams, gpu_pixel_format};
+use crate::process::gpu::filter;
+use frameloom_media::{CodecParams, Scaler, gpu_pixel_format};
 
 /// Quality of JPEG (1 to 100) where none was asked for.
 pub const JPEG_QUALITY: u8 = 90;
 
-/// The work of GPUs on the pictures of `source` for an allocation; `None`: their bytes are those of a job without GPUs. The text says
-/// what of it can't be done there.
+/// The work of GPUs on `pictures` (those that filters give, or the source's) for an allocation; `None`: the bytes are those of a job
+/// without GPUs. The text says what of it can't be done there.
 pub fn work(
     allocation: &Allocation,
-    source: &CodecParams,
+    pictures: &CodecParams,
+    scaler: Scaler,
     video: &VideoOptions,
 ) -> (Option<GpuWork>, Option<String>) {
     let settings = &allocation.settings;
     let plain = |format: &str| format.replacen("yuvj", "yuv", 1);
-    let (from, to) = (plain(&source.format), plain(&settings.pixel_format));
-    let same_size = (settings.width, settings.height) == allocation.source_size;
-    let same_range = allocation.full_range.is_none_or(|full| full == is_full(source));
+    let (from, to) = (plain(&pictures.format), plain(&settings.pixel_format));
+    let size = (pictures.width.max(0) as u32, pictures.height.max(0) as u32);
+    let same_size = (settings.width, settings.height) == size;
+    let same_range = allocation.full_range.is_none_or(|full| full == is_full(pictures));
     // Quantisers and rates in libavcodec's terms are for its own encoder.
     let by_quality = video.qp.is_none() && video.rate.bitrate.is_none();
     let jpeg = (settings.encoder == "mjpeg" && by_quality).then(|| video.quality.unwrap_or(JPEG_QUALITY));
@@ -31,6 +34,10 @@ pub fn work(
                 format!("GPUs don't work on pictures of {format}: the processor converts and encodes them");
             return (None, Some(why));
         }
+    }
+    if !same_size && filter(scaler).is_none() {
+        let why = format!("GPUs don't scale with {scaler}: the processor converts and encodes");
+        return (None, Some(why));
     }
     (Some(GpuWork { converts: true, jpeg_quality: jpeg }), None)
 }

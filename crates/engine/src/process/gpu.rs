@@ -4,7 +4,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::plan::encoder::Allocation;
 use frameloom_cuda::process::Filter;
 use frameloom_cuda::{Gpu, Stream};
-use frameloom_media::{Frame, GpuConversion};
+use frameloom_media::{Frame, GpuConversion, Scaler};
 
 /// Brings frames to where the next stage wants them.
 pub struct GpuSide {
@@ -19,7 +19,7 @@ pub struct GpuSide {
 
 impl GpuSide {
     /// For the encoder of `allocation`; `gpu`: the segment's.
-    pub fn new(allocation: &Allocation, filter: Filter, gpu: Option<u32>) -> Self {
+    pub fn new(allocation: &Allocation, scaler: Scaler, gpu: Option<u32>) -> Self {
         let settings = &allocation.settings;
         let work = allocation.gpu.clone().unwrap_or_default();
         let conversion = work.converts.then(|| GpuConversion {
@@ -27,7 +27,7 @@ impl GpuSide {
             height: settings.height,
             pixel_format: settings.pixel_format.clone(),
             full_range: allocation.full_range,
-            filter,
+            filter: filter(scaler).unwrap_or(Filter::Bicubic),
         });
         Self { conversion, stays: work.jpeg_quality.is_some(), gpu, stream: None }
     }
@@ -71,5 +71,17 @@ impl GpuSide {
             self.stream = Some(Stream::new(gpu).map_err(|e| Error::gpu(&e))?);
         }
         self.stream.as_ref().ok_or_else(|| Error::new(ErrorKind::Internal, "no stream"))
+    }
+}
+
+/// The GPU's filter for a scaler; `None`: it has none.
+pub fn filter(scaler: Scaler) -> Option<Filter> {
+    match scaler {
+        Scaler::Neighbor => Some(Filter::Nearest),
+        Scaler::FastBilinear | Scaler::Bilinear => Some(Filter::Triangle),
+        Scaler::Bicubic => Some(Filter::Bicubic),
+        Scaler::Lanczos => Some(Filter::Lanczos3),
+        Scaler::Area => Some(Filter::Area),
+        Scaler::Spline => None,
     }
 }

@@ -78,7 +78,7 @@ impl Live<'_> {
                         }
                         (None, None) => return Err(out_of_order()),
                     };
-                    open.times.extend(&[time - job.plan.shift]);
+                    open.times.extend(&[time - job.plan.shift(job.number)]);
                     self.frames += 1;
                     missing.insert(time);
                 }
@@ -90,7 +90,12 @@ impl Live<'_> {
                         return Err(wrong(format!("there is a second packet for the frame at tick {time}")));
                     }
                     job.metrics.write.busy(|| {
-                        open.write_video(job, packet, time - job.plan.shift, job.plan.frame_ticks)
+                        open.write_video(
+                            job,
+                            packet,
+                            time - job.plan.shift(job.number),
+                            job.plan.clock(job.number).frame_ticks,
+                        )
                     })?;
                     if let Some(meter) = &job.meter {
                         meter.left(time);

@@ -48,6 +48,8 @@ pub struct Finished {
 pub struct SinkJob {
     /// The plan.
     pub plan: Arc<Plan>,
+    /// Number of the output.
+    pub number: usize,
     /// Where the output goes.
     pub output: OutputTarget,
     /// Where its tracks go, if it is a rendition of a set.
@@ -214,7 +216,12 @@ impl Output<'_> {
             });
         };
         if frames == 0 {
-            return nothing("none of its frames could be decoded");
+            return nothing(
+                match job.plan.stream.is_some() || job.plan.renditions[job.number].pictures.fps.is_some() {
+                    true => "its frames don't come through the filters",
+                    false => "none of its frames could be decoded",
+                },
+            );
         }
         let params = &open.header.params;
         let size = (params.width.max(0) as u32, params.height.max(0) as u32);
@@ -265,7 +272,8 @@ fn add(job: &SinkJob, open: &mut Open, finished: &Finished) -> Result<Added> {
     let id = finished.segment.id;
     let _span = job.trace.span(job.track, "mux", &[("segment", i64::from(id))]);
     fault::point("mux", id, 0)?;
-    let base = job.plan.video.time_base;
+    let clock = job.plan.clock(job.number);
+    let (base, shift) = (clock.time_base, job.plan.shift(job.number));
     let mut reader = SegmentReader::open(&finished.path).map_err(|e| segment_error(&e).in_segment(id))?;
     let header: SegmentHeader = reader.header().map_err(|e| segment_error(&e).in_segment(id))?;
     let facts: SegmentFacts = reader.trailer().map_err(|e| segment_error(&e).in_segment(id))?;
@@ -274,7 +282,7 @@ fn add(job: &SinkJob, open: &mut Open, finished: &Finished) -> Result<Added> {
     if facts.reorder > open.times.depth() {
         return Ok(Added::Deeper(facts.reorder));
     }
-    let times: Vec<i64> = facts.times.iter().map(|t| t - job.plan.shift).collect();
+    let times: Vec<i64> = facts.times.iter().map(|t| t - shift).collect();
     open.times.extend(&times);
     if let Some(first) = times.first() {
         job.trace.output_segment(job.track, id, base.seconds(*first));
@@ -282,13 +290,16 @@ fn add(job: &SinkJob, open: &mut Open, finished: &Finished) -> Result<Added> {
     if let Some(frames) = job.plan.media_frames {
         open.writer.cuts(times.iter().step_by(frames.max(1) as usize).copied());
     }
+    let own_times = job.plan.stream.is_some() || job.plan.renditions[job.number].pictures.fps.is_some();
     let next_start = match job.plan.timing {
-        crate::index::Timing::Presentation => finished.segment.end.map(|end| end - job.plan.shift),
+        // The next segment's first frame needn't stand where it begins.
+        _ if own_times => None,
+        crate::index::Timing::Presentation => finished.segment.end.map(|end| end * clock.factor - shift),
         crate::index::Timing::Ordinal => None,
     };
-    let last_duration = if facts.last_duration > 0 { facts.last_duration } else { job.plan.frame_ticks };
+    let last_duration = if facts.last_duration > 0 { facts.last_duration } else { clock.frame_ticks };
     while let Some(packet) = reader.next_packet().map_err(|e| segment_error(&e).in_segment(id))? {
-        let pts = packet.pts.unwrap_or(0) - job.plan.shift;
+        let pts = packet.pts.unwrap_or(0) - shift;
         let after = times.partition_point(|t| *t <= pts);
         let duration = match times.get(after) {
             Some(next) => next - pts,
@@ -308,18 +319,23 @@ fn check(
     picture: &((u32, u32), String),
 ) -> Result<(f64, Vec<String>)> {
     fault::point("check", 0, 0)?;
-    let base: Rational = job.plan.video.time_base;
+    let base: Rational = job.plan.clock(job.number).time_base;
     let no_times = job.format.no_timestamps;
-    let told = told(&job.format.name, picture.0, &picture.1, job.plan.rate);
+    let rate = job.plan.renditions[job.number].allocation.settings.frame_rate;
+    let told = told(&job.format.name, picture.0, &picture.1, rate);
     let mut checker = Checker::open(target.path(), told, no_times, job.stop.clone())?;
     for finished in done {
         let mut reader = SegmentReader::open(&finished.path).map_err(|e| segment_error(&e))?;
         let facts: SegmentFacts = reader.trailer().map_err(|e| segment_error(&e))?;
-        let times: Vec<i64> = facts.times.iter().map(|t| t - job.plan.shift).collect();
+        let times: Vec<i64> = facts.times.iter().map(|t| t - job.plan.shift(job.number)).collect();
         checker.segment(finished.segment.id, &times, base)?;
     }
     let base = checker.time_base();
-    let lost = if no_times { Vec::new() } else { checker.lost(&job.plan.video.params.side_data) };
+    let lost = if no_times {
+        Vec::new()
+    } else {
+        checker.lost(&job.plan.renditions[job.number].allocation.settings.picture.side_data)
+    };
     let checked = checker.finish()?;
     let start = job.place.as_ref().map_or(0, Place::start);
     Ok((base.seconds(checked.offset) - start as f64, lost))

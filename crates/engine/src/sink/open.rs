@@ -59,7 +59,8 @@ impl Open {
         pts: i64,
         duration: i64,
     ) -> Result<()> {
-        let base = job.plan.video.time_base;
+        let clock = job.plan.clock(job.number);
+        let base = clock.time_base;
         let dts = self
             .times
             .next(pts)
@@ -78,7 +79,7 @@ impl Open {
             pts: Some(pts),
             dts: Some(dts),
             // That of the next frame isn't known yet.
-            duration: if self.streaming { job.plan.frame_ticks } else { duration },
+            duration: if self.streaming { clock.frame_ticks } else { duration },
             flags: packet.flags,
             data: &packet.data,
             side_data: &side_data,
@@ -103,7 +104,7 @@ impl Open {
     }
 }
 
-/// Writes what stands before the first packet. `first_time` is that of the first frame in ticks of the source, `depth` the number
+/// Writes what stands before the first packet. `first_time` is that of the first frame in ticks of the output, `depth` the number
 /// of packets by which decode times run ahead.
 pub(super) fn begin(
     job: &SinkJob,
@@ -114,6 +115,8 @@ pub(super) fn begin(
     depth: u32,
 ) -> Result<Open> {
     let plan = &job.plan;
+    let settings = &plan.renditions[job.number].allocation.settings;
+    let (clock, picture, frame_rate) = (plan.clock(job.number), &settings.picture, settings.frame_rate);
     let base = plan.video.time_base;
     let streaming = plan.low_latency && !target.is_file();
     let shift = base.seconds(plan.shift);
@@ -135,19 +138,19 @@ pub(super) fn begin(
         streaming.then_some(plan.video.index),
     )?;
     let mut params = header.params.clone();
-    params.side_data.extend(plan.video.params.side_data.iter().filter(|s| s.describes_picture()).cloned());
+    params.side_data.extend(picture.side_data.iter().filter(|s| s.describes_picture()).cloned());
     if params.field_order == 0 {
-        params.field_order = plan.video.params.field_order;
+        params.field_order = picture.field_order;
     }
     let mut streams = vec![MuxStream {
         params,
-        time_base: base,
-        frame_rate: Some(plan.rate),
+        time_base: clock.time_base,
+        frame_rate: Some(frame_rate),
         disposition: plan.video.disposition,
         metadata: video_metadata(&plan.video.metadata),
     }];
     streams.extend(others.streams().iter().cloned());
-    let first_time = first_time.map_or(0, |t| t - plan.shift);
+    let first_time = first_time.map_or(0, |t| t - plan.shift(job.number));
     let negative_times = if keeps_times(job) {
         NegativeTimes::Keep
     } else if MP4.contains(&job.format.name.as_str()) && first_time < 0 {
@@ -177,13 +180,13 @@ pub(super) fn begin(
         Some(place) => {
             // All of a set are moved alike, as their first times are the same.
             let delay = (-first_time).max(0);
-            Writer::Tracks(Tracks::create(place, &streams, delay, i64::from(depth) * plan.frame_ticks)?)
+            Writer::Tracks(Tracks::create(place, &streams, delay, i64::from(depth) * clock.frame_ticks)?)
         }
         None => {
             Writer::File(Box::new(Muxer::create(&settings, &streams).map_err(|e| output_error(job, &e))?))
         }
     };
-    let times = DecodeTimes::new(depth, plan.frame_ticks);
+    let times = DecodeTimes::new(depth, clock.frame_ticks);
     Ok(Open { writer, others, times, header, bytes: 0, packets: 0, streaming })
 }
 

@@ -5,7 +5,9 @@ use super::{Kind, Options, metadata};
 use crate::error::{Error, ErrorKind, Result};
 use crate::plan::size::Size;
 use frameloom_cuda::nvjpeg::header::Segments;
-use frameloom_media::{Converter, Frame, ImageEncoder, Picture, decode_image, encode_image, jpeg_tables};
+use frameloom_media::{
+    Converter, Frame, ImageEncoder, Picture, Scaler, decode_image, encode_image, jpeg_tables,
+};
 
 /// What was made of an image.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -55,7 +57,7 @@ pub fn convert(image: &Image, data: &[u8], options: &Options) -> Result<Made> {
     let converted = match fits(&frame, &wanted) {
         true => None,
         false => Some(
-            Converter::new(&frame, &wanted)
+            Converter::new(&frame, &wanted, Scaler::default())
                 .and_then(|mut converter| converter.convert(&frame))
                 .map_err(|e| named(Error::media(ErrorKind::Decode, &e)))?,
         ),

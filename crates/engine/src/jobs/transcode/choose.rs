@@ -26,6 +26,19 @@ pub(super) fn choose_run(job: &TranscodeJob, control: &Control, prepared: &mut P
     }
     .min(segments.max(1));
     let ordinal = plan.timing == Timing::Ordinal;
+    if let Some(stream) = &plan.stream {
+        let whole = format!("{}: it must see the whole stream", stream.because.join(", "));
+        if job.run.feed == Feed::Split {
+            return Err(Error::usage(format!("{whole}, which --feed split doesn't have"))
+                .hint("without --feed, or with --feed shared, one decoder filters for all workers"));
+        }
+        if job.run.isolate {
+            return Err(Error::usage(format!("{whole}, which worker processes (--isolate) don't have")));
+        }
+        if job.run.verify {
+            return Err(Error::usage(format!("{whole}, so --verify can't compare segments by themselves")));
+        }
+    }
     let pipe = prepared.pipe.is_some();
     let shared_out =
         plan.renditions.iter().any(|r| r.allocation.rate.as_ref().is_some_and(|g| g.scale.is_some()));
@@ -55,6 +68,7 @@ pub(super) fn choose_run(job: &TranscodeJob, control: &Control, prepared: &mut P
             });
             Feed::Shared
         }
+        _ if plan.stream.is_some() => Feed::Shared,
         Feed::Shared if job.run.isolate => {
             return Err(Error::usage("--isolate needs --feed split: a worker process decodes for itself"));
         }
@@ -87,9 +101,24 @@ pub(super) fn choose_run(job: &TranscodeJob, control: &Control, prepared: &mut P
             ));
         }
         prepared.notes.push("the shared feed decodes on the processor".into());
-        if !needed {
-            prepared.gpus = None;
+        let (gpus, _) = Gpus::of_job(&run.devices, DecodeOn::Cpu, run.sessions_per_device, video, needed)?;
+        prepared.gpus = gpus;
+    }
+    let not_for_gpus = if plan.margin().is_none() {
+        unread(&prepared.with_frames).map(|name| format!("GPUs don't read what comes with frames ({name})"))
+    } else {
+        Some("filters see neighbouring frames".to_owned())
+    };
+    if let Some(why) = not_for_gpus
+        && prepared.gpus.as_ref().is_some_and(|g| g.decode())
+    {
+        if run.decode == DecodeOn::Gpu {
+            return Err(Error::usage(format!("--decode gpu: {why}"))
+                .hint("--decode auto decodes it on the processor"));
         }
+        prepared.notes.push(format!("{why}: the processor decodes"));
+        let (gpus, _) = Gpus::of_job(&run.devices, DecodeOn::Cpu, run.sessions_per_device, video, needed)?;
+        prepared.gpus = gpus;
     }
     let inexact = !Codec::from_name(&video.codec).is_none_or(is_exact)
         && prepared.gpus.as_ref().is_some_and(|g| g.decode());
@@ -101,11 +130,23 @@ pub(super) fn choose_run(job: &TranscodeJob, control: &Control, prepared: &mut P
         Some(frames) => Limits { items: frames.max(1), bytes: usize::MAX },
         None => Limits { items: wanted.min(fits).max(1), bytes: usize::try_from(room).unwrap_or(usize::MAX) },
     };
+    // A segment waits for frames after it, which are dealt while those before the next one wait there.
+    let margin = plan.margin();
+    let least = (margin.before + margin.after) as usize + 2;
+    if !margin.is_none() {
+        prepared.async_limits.items = prepared.async_limits.items.max(least);
+    }
     if inexact {
         prepared.plan.decoder = Some("nvdec".into());
         prepared.hash = prepared.plan.hash()?;
     }
     Ok(())
+}
+
+/// What of the data that comes with frames would be lost with a decoder that gives pictures alone.
+fn unread(names: &[String]) -> Option<&String> {
+    const KNOWN: [&str; 4] = ["closed captions", "hdr10+", "smpte2094", "dolby vision"];
+    names.iter().find(|name| KNOWN.iter().any(|known| name.to_lowercase().contains(known)))
 }
 
 /// Whether decoding every range by itself would decode most of the input twice.

@@ -97,6 +97,8 @@ pub struct Prepared {
     pub warnings: Vec<String>,
     /// Seconds of the index pass.
     pub index_seconds: f64,
+    /// Names of what comes with the first frame beside its picture.
+    with_frames: Vec<String>,
     described: Described,
     formats: Vec<OutputFormat>,
     pipe: Option<OpenPipe>,

@@ -13,12 +13,13 @@ use crate::options::{
     AudioOptions, ContentOptions, Feed, InputTarget, OutputOptions, OutputTarget, TranscodeJob, ladder,
 };
 use crate::package::{Container, codecs};
+use crate::plan::filters::{self, Source};
 use crate::plan::layout::{LayoutBuilder, Segment};
 use crate::plan::streams::{Action, MappedStream, map_streams};
 use crate::plan::{InputIdentity, Plan, Planned, Planner, RATE_BYTES, rate_window};
 use crate::queue::Limits;
 use crate::sink::check_targets;
-use frameloom_media::{Input, OutputFormat, StreamKind};
+use frameloom_media::{CodecParams, Input, OutputFormat, Rational, StreamInfo, StreamKind};
 use std::collections::VecDeque;
 use std::time::Instant;
 
@@ -61,14 +62,16 @@ pub fn prepare(job: &TranscodeJob, control: &Control) -> Result<Prepared> {
     let input = probe::open(&job.input, &job.content.input_options, &control.stop)?;
     let mut described = probe::describe(&input);
     let video = choose_video(&input, wanted_video(&job.content, &described), &job.input.name())?;
+    let mut with_frames = Vec::new();
     if let InputTarget::File(_) = job.input {
         let mut first = probe::open(&job.input, &job.content.input_options, &control.stop)?;
         first.keep_only(|i| i == video);
         let packets = std::iter::from_fn(|| first.read().ok().flatten());
-        add_frame_metadata(&mut described.streams[video], packets.take(FIRST_FRAME_WINDOW));
+        with_frames = add_frame_metadata(&mut described.streams[video], packets.take(FIRST_FRAME_WINDOW));
     }
-    let picture = &described.streams[video].params;
-    let (job, notes) = ladder::fit(job, picture.width.max(0) as u32, picture.height.max(0) as u32);
+    let (width, height) =
+        fitted_from(job, &described.streams[video]).map_err(|e| e.in_file(job.input.name()))?;
+    let (job, notes) = ladder::fit(job, width, height);
     let job = &job;
     let formats = output_formats(job)?;
     let mut prepared = match job.input {
@@ -78,8 +81,28 @@ pub fn prepare(job: &TranscodeJob, control: &Control) -> Result<Prepared> {
     prepared.notes = notes;
     prepared.index_seconds = begun.elapsed().as_secs_f64();
     note_index(job, &mut prepared)?;
+    prepared.with_frames = with_frames;
     choose_run(job, control, &mut prepared)?;
     Ok(prepared)
+}
+
+/// The size of the pictures that a ladder is fitted to: the source's, or what filters make of it.
+fn fitted_from(job: &TranscodeJob, video: &StreamInfo) -> Result<(u32, u32)> {
+    let size = |params: &CodecParams| (params.width.max(0) as u32, params.height.max(0) as u32);
+    let rungs = job.outputs.iter().zip(&job.content.outputs);
+    let mut rungs = rungs.filter(|(target, _)| matches!(target, OutputTarget::Rendition { .. }));
+    let Some((_, first)) = rungs.next().filter(|_| job.sets.iter().any(|set| set.fitted)) else {
+        return Ok(size(&video.params));
+    };
+    let source = Source {
+        video,
+        rate: video.average_rate.unwrap_or(Rational::new(25, 1)),
+        timing: Timing::Presentation,
+        origin: 0,
+        range: (None, None),
+    };
+    let settled = filters::settle(&[&first.video], &source)?;
+    Ok(settled.outputs.first().map_or(size(&video.params), |(_, picture, ..)| size(picture)))
 }
 
 /// The containers of all outputs.
@@ -111,14 +134,16 @@ const FIRST_FRAME_WINDOW: usize = 100;
 
 /// HDR10 metadata may stand in the coded frames only, where the container doesn't tell of it, and colour tags there
 /// outweigh the container's, as they do in a plain decode.
+///
+/// Returns the names of what comes with single frames.
 fn add_frame_metadata(
     stream: &mut frameloom_media::StreamInfo,
     packets: impl Iterator<Item = impl std::borrow::Borrow<frameloom_media::Packet>>,
-) {
+) -> Vec<String> {
     let settings = frameloom_media::DecoderSettings { threads: 1 };
     // A stream that can't be decoded is reported when it is to be decoded.
     let Ok(mut decoder) = frameloom_media::Decoder::open(&stream.params, stream.time_base, settings) else {
-        return;
+        return Vec::new();
     };
     for packet in packets {
         let packet = packet.borrow();
@@ -132,9 +157,10 @@ fn add_frame_metadata(
                     stream.params.side_data.push(found);
                 }
             }
-            return;
+            return frame.side_data_names();
         }
     }
+    Vec::new()
 }
 
 fn wanted_video(content: &ContentOptions, described: &Described) -> Option<usize> {
@@ -162,7 +188,8 @@ fn prepare_file(
     let pass = |input: &mut Input, timing| -> Result<(Planned, Summary)> {
         let mut planner = Some(Planner::new(&job.content, |first| {
             let timing = if first.iter().any(|p| p.pts.is_none()) { Timing::Ordinal } else { timing };
-            Plan::new(identity.clone(), &job.content, &formats, &described.streams[video], timing, first)
+            let stream = &described.streams[video];
+            Plan::new(identity.clone(), &job.content, &formats, stream, described.start, timing, first)
         }));
         let mut planned: Option<Planned> = None;
         let mut each = |packet: &VideoPacket| {
@@ -234,7 +261,7 @@ fn prepare_pipe(
     add_frame_metadata(&mut described.streams[video], first.iter());
     let timing = indexer.summary().timing;
     let mut planner = Planner::new(&job.content, |first| {
-        Plan::new(identity, &job.content, &formats, &described.streams[video], timing, first)
+        Plan::new(identity, &job.content, &formats, &described.streams[video], described.start, timing, first)
     });
     for packet in &seen {
         planner.push(*packet);
@@ -322,6 +349,7 @@ fn finish_prepare(
         workers: 1,
         async_limits: Limits { items: 1, bytes: 0 },
         gpus: None,
+        with_frames: Vec::new(),
         notes: Vec::new(),
         warnings,
         index_seconds: 0.0,

@@ -57,7 +57,8 @@ impl ReaderListener {
 impl Listener for ReaderListener {
     fn decided(&mut self, segment: &Segment) -> Result<()> {
         self.decided += 1;
-        self.context.progress.frames_total.fetch_add(u64::from(segment.frames), Ordering::Relaxed);
+        let expected = self.context.plan.expected(segment.frames.into());
+        self.context.progress.frames_total.fetch_add(expected, Ordering::Relaxed);
         if self.split {
             self.gate.enter();
         }
@@ -133,8 +134,10 @@ pub(super) fn start_reader(
         let budget = Budget::new(prepared.async_limits, &context.cancel, &context.trace);
         let first = Segment::whole();
         let task = context.task(&first, 0)?;
-        // One decoder feeds everybody: it may use all cores. But threads that decode several frames at once keep them back.
-        let threads = if context.live { 1 } else { Device::cpu().cores.min(16) as u32 };
+        // One decoder feeds everybody: it may use all cores. But threads that decode several frames at once keep them back, and what
+        // a decoder makes of damage depends on its threads, which filters carry on.
+        let alone = context.live || task.stream.is_some();
+        let threads = if alone { 1 } else { Device::cpu().cores.min(16) as u32 };
         let dealer = Dealer::new(&task, threads, budget, &context.cancel, &context.trace, &context.metrics)?;
         Some(if context.live { dealer.live(context.plan.length.frames) } else { dealer })
     };
