@@ -3,8 +3,9 @@
 mod tuning;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use frameloom::options::picture::{Crop, PictureOptions, Tonemap, frame_rate};
 use frameloom::options::{RateOptions, VideoOptions};
-use frameloom_media::Rational;
+use frameloom_media::{Rational, Scaler};
 use std::path::PathBuf;
 pub use tuning::TuningArgs;
 
@@ -205,6 +206,21 @@ pub struct VideoArgs {
     /// Size of the pictures: 1280x720, or -2x720 to keep the shape with an even width.
     #[arg(long, value_name = "WxH", allow_hyphen_values = true, help_heading = "Video")]
     pub size: Option<frameloom::plan::size::Size>,
+    /// Keep this part of the pictures only: 1920x800+0+140, or 1920x800 from the middle (also FFmpeg's W:H:X:Y).
+    #[arg(long, value_name = "WxH+X+Y", help_heading = "Pictures")]
+    pub crop: Option<Crop>,
+    /// A video filter graph of FFmpeg's, as for its -vf: yadif, eq=contrast=1.1 ...
+    #[arg(long, value_name = "GRAPH", help_heading = "Pictures")]
+    pub filter: Option<String>,
+    /// Frames per second, by dropping and repeating frames: 30, 29.97 (which means 30000/1001) or 30000/1001.
+    #[arg(long, value_name = "RATE", value_parser = frame_rate, help_heading = "Pictures")]
+    pub fps: Option<Rational>,
+    /// Make standard dynamic range (BT.709) of PQ or HLG: hable, mobius, reinhard, clip, linear or gamma.
+    #[arg(long, value_name = "CURVE", help_heading = "Pictures")]
+    pub tonemap: Option<Tonemap>,
+    /// How --size scales: fast-bilinear, bilinear, bicubic, neighbor, area, lanczos or spline.
+    #[arg(long, value_name = "NAME", default_value = "bicubic", help_heading = "Pictures")]
+    pub scaler: Scaler,
     /// Longest distance of key frames, in frames.
     #[arg(long, value_name = "FRAMES", value_parser = clap::value_parser!(u32).range(1..), help_heading = "Video")]
     pub gop: Option<u32>,
@@ -235,6 +251,13 @@ impl VideoArgs {
             tune: self.tune.clone(),
             pixel_format: self.pix_fmt.clone(),
             size: self.size,
+            picture: PictureOptions {
+                crop: self.crop,
+                filter: self.filter.clone(),
+                fps: self.fps,
+                tonemap: self.tonemap,
+                scaler: self.scaler,
+            },
             tuning: self.tuning.tuning(),
             options: self.encoder_opt.clone(),
             threads,
@@ -249,7 +272,7 @@ pub struct RawArgs {
     #[arg(long, value_name = "WxH", value_parser = raw_size, help_heading = "Headerless input")]
     pub raw_size: Option<(u32, u32)>,
     /// Its pictures per second: 30, 29.97 (which means 30000/1001) or 30000/1001.
-    #[arg(long, value_name = "RATE", value_parser = raw_rate, help_heading = "Headerless input")]
+    #[arg(long, value_name = "RATE", value_parser = frame_rate, help_heading = "Headerless input")]
     pub raw_rate: Option<Rational>,
     /// Its pixel format, by FFmpeg's name: yuv420p, yuv422p10le, gray16le ...
     #[arg(long, value_name = "FORMAT", help_heading = "Headerless input")]
@@ -398,27 +421,6 @@ fn raw_size(text: &str) -> Result<(u32, u32), String> {
         .ok_or_else(|| "WIDTHxHEIGHT, both at least 1, like 1920x1080".to_owned())
 }
 
-/// A whole number, a fraction, or a decimal. A decimal near a multiple of 1000/1001 stands for that: nobody means 29.97
-/// exactly, and an hour of it would end 0.1 s early.
-fn raw_rate(text: &str) -> Result<Rational, String> {
-    let wrong = || "pictures per second above 0: 30, 29.97 or 30000/1001".to_owned();
-    let whole = |text: &str| text.parse::<i32>().ok().filter(|n| *n > 0).ok_or_else(wrong);
-    if let Some((num, den)) = text.split_once('/') {
-        return Ok(Rational::new(whole(num)?, whole(den)?));
-    }
-    let Some((_, decimals)) = text.split_once('.') else { return Ok(Rational::new(whole(text)?, 1)) };
-    let rate = text.parse::<f64>().ok().filter(|r| (0.001..=100_000.0).contains(r)).ok_or_else(wrong)?;
-    let near = (rate * 1.001).round();
-    // As many decimals as were typed must agree: 23.98 and 23.976 are 24000/1001, 23.9 is not.
-    let step = 0.1_f64.powi(i32::try_from(decimals.len()).unwrap_or(i32::MAX));
-    if decimals.len() >= 2 && near >= 1.0 && (near / 1.001 - rate).abs() <= step / 2.0 + 1e-9 {
-        return Ok(Rational::new(near as i32 * 1000, 1001));
-    }
-    let thousandths = (rate * 1000.0).round() as i32;
-    let common = (1..=1000).rev().find(|d| 1000 % d == 0 && thousandths % d == 0).unwrap_or(1);
-    Ok(Rational::new(thousandths / common, 1000 / common))
-}
-
 /// Seconds, MM:SS or HH:MM:SS, each with a fraction.
 fn time(text: &str) -> Result<f64, String> {
     let wrong = || "seconds, MM:SS or HH:MM:SS".to_owned();
@@ -459,7 +461,7 @@ mod tests {
 
     #[test]
     fn rates_are_fractions() {
-        let rate = |text: &str| raw_rate(text).map(|r| (r.num, r.den));
+        let rate = |text: &str| frame_rate(text).map(|r| (r.num, r.den));
         for (text, num, den) in [
             ("30", 30, 1),
             ("29.97", 30_000, 1001),
@@ -477,7 +479,7 @@ mod tests {
             assert_eq!(rate(text), Ok((num, den)), "{text}");
         }
         for text in ["", "0", "-1", "0/1", "1/0", "a", "1/2/3", "0.0", "inf", "nan", "1e400", "9999999999"] {
-            assert!(raw_rate(text).is_err(), "{text}");
+            assert!(frame_rate(text).is_err(), "{text}");
         }
         assert!(raw_size("0x8").is_err() && raw_size("8").is_err() && raw_size("8x-2").is_err());
         assert_eq!(raw_size("1920x1080"), Ok((1920, 1080)));

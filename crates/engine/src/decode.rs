@@ -1,7 +1,9 @@
 //! The frames of one range, in presentation order, with the times of a plain decode of the whole input.
 
 use crate::error::{Error, ErrorKind, Result};
+use crate::filter::Filters;
 use crate::index::Timing;
+use crate::plan::filters::StreamFilters;
 use crate::source::{self, PacketSource};
 use crate::task::{Damage, SegmentTask};
 use frameloom_media::{Decoder, DecoderSettings, Frame, Packet};
@@ -65,6 +67,64 @@ pub struct LinearDecoder {
     damage: Vec<Damage>,
     /// Complaints that were asked for.
     complaints: u64,
+    stream: Option<StreamStage>,
+}
+
+/// Filters over the whole stream, behind a linear decoder.
+struct StreamStage {
+    filters: Filters,
+    plan: StreamFilters,
+    timing: Timing,
+    /// Frames that were decoded.
+    number: i64,
+    /// Nothing more goes in.
+    ended: bool,
+    last: Option<i64>,
+}
+
+impl StreamStage {
+    fn new(plan: &StreamFilters, timing: Timing) -> Self {
+        let filters = Filters::new(&plan.graph);
+        Self { filters, plan: plan.clone(), timing, number: 0, ended: false, last: None }
+    }
+
+    fn push(&mut self, mut frame: Frame) -> Result<()> {
+        let address = match self.timing {
+            Timing::Presentation => frame.pts().unwrap_or(i64::MIN),
+            Timing::Ordinal => self.number,
+        };
+        self.number += 1;
+        let (start, end) = self.plan.range;
+        if end.is_some_and(|end| address >= end) {
+            return self.finish();
+        }
+        if self.ended || start.is_some_and(|start| address < start) {
+            return Ok(());
+        }
+        frame.limit_samples().map_err(|e| Error::media(ErrorKind::Decode, &e))?;
+        self.filters.push(frame)
+    }
+
+    fn finish(&mut self) -> Result<()> {
+        if std::mem::replace(&mut self.ended, true) { Ok(()) } else { self.filters.finish() }
+    }
+
+    fn pop(&mut self) -> Result<Option<Frame>> {
+        let Some(frame) = self.filters.pop() else { return Ok(None) };
+        let time = frame.pts();
+        if self.last.is_some() && time <= self.last {
+            let base = self.plan.graph.output;
+            return Err(Error::usage(format!(
+                "{}: gives a frame at {:.6} s after one at {:.6} s",
+                self.plan.graph.graphs.join(","),
+                base.seconds(time.unwrap_or(0)),
+                base.seconds(self.last.unwrap_or(0))
+            ))
+            .hint("the times of an output's frames must rise"));
+        }
+        self.last = time;
+        Ok(Some(frame))
+    }
 }
 
 impl LinearDecoder {
@@ -79,11 +139,32 @@ impl LinearDecoder {
             }
         })?;
         let resolver = TimeResolver::new(task.frame_ticks, task.time_base.ticks(1.0));
-        Ok(Self { decoder, ready: VecDeque::new(), resolver, damage: Vec::new(), complaints: 0 })
+        let stream = task.stream.as_ref().map(|plan| StreamStage::new(plan, task.timing));
+        Ok(Self { decoder, ready: VecDeque::new(), resolver, damage: Vec::new(), complaints: 0, stream })
     }
 
-    /// Decodes a packet, or with `None` what the decoder still holds.
-    pub fn push(&mut self, packet: Option<&Packet>) {
+    /// Decodes a packet, or with `None` what the decoder still holds, and filters what comes out.
+    pub fn push(&mut self, packet: Option<&Packet>) -> Result<()> {
+        self.decode(packet);
+        let Some(stream) = &mut self.stream else { return Ok(()) };
+        for frame in std::mem::take(&mut self.ready) {
+            stream.push(frame)?;
+        }
+        if packet.is_none() {
+            stream.finish()?;
+        }
+        while let Some(frame) = stream.pop()? {
+            self.ready.push_back(frame);
+        }
+        Ok(())
+    }
+
+    /// All that was wanted of the stream went through its filters.
+    pub fn filters_ended(&self) -> bool {
+        self.stream.as_ref().is_some_and(|s| s.ended)
+    }
+
+    fn decode(&mut self, packet: Option<&Packet>) {
         if let Some(packet) = packet.filter(|p| p.is_corrupt()) {
             // Decoders often make a picture of it without a word.
             self.note(packet.pts(), "the container marks the packet as damaged".into());
@@ -160,8 +241,19 @@ pub struct RangeDecoder<'a> {
     ended: bool,
     number: i64,
     damage: Vec<Damage>,
+    /// First and end address of the segment's frames.
+    bounds: (Option<i64>, Option<i64>),
     /// First frame, found while choosing the entry.
     first: Option<Frame>,
+    /// Frames before the range that come along.
+    before: VecDeque<Frame>,
+    /// Frames after it.
+    after: VecDeque<Frame>,
+    /// How many of them are still to come.
+    wanted_after: u32,
+    /// Handed out before anything else is decoded.
+    next: VecDeque<Frame>,
+    begun: bool,
 }
 
 impl<'a> RangeDecoder<'a> {
@@ -169,7 +261,11 @@ impl<'a> RangeDecoder<'a> {
     /// first frame of the range doesn't come, it begins earlier: a decode of the whole input would have had that past too.
     pub fn open(task: &'a SegmentTask, stop: &'a Arc<AtomicBool>) -> Result<Self> {
         // Frames that are addressed by number can only be counted from the first.
-        let by_number = task.timing == Timing::Ordinal;
+        let by_number = task.timing == Timing::Ordinal || task.stream.is_some();
+        let bounds = match &task.stream {
+            Some(stream) => stream.bounds(&task.segment, task.timing),
+            None => (task.segment.start, task.segment.end),
+        };
         let entries: Vec<_> = match task.segment.entries.as_slice() {
             entries if !by_number && task.segment.start.is_some() && !entries.is_empty() => {
                 // Not from the beginning: a pipe's early packets are gone by then, and a file's pictures are to be the same.
@@ -187,9 +283,15 @@ impl<'a> RangeDecoder<'a> {
                 linear: LinearDecoder::new(task, task.decoder_threads)?,
                 started: false,
                 ended: false,
-                number: 0,
+                number: task.stream.as_ref().and_then(|s| s.range.0).unwrap_or(0),
                 damage: Vec::new(),
+                bounds,
                 first: None,
+                before: VecDeque::new(),
+                after: VecDeque::new(),
+                wanted_after: task.margin.after,
+                next: VecDeque::new(),
+                begun: false,
             };
             if i == last {
                 return Ok(decoder);
@@ -221,13 +323,27 @@ impl<'a> RangeDecoder<'a> {
                 };
                 self.number += 1;
                 self.note_damage(address);
-                if self.task.segment.end.is_some_and(|end| address >= end) {
+                let margin = &self.task.margin;
+                if self.bounds.1.is_some_and(|end| address >= end) {
+                    if self.wanted_after > 0 && margin.holds(address) {
+                        self.after.push_back(frame);
+                        self.wanted_after -= 1;
+                        if self.wanted_after > 0 {
+                            continue;
+                        }
+                    }
                     self.ended = true;
                     return Ok(None);
                 }
-                if self.task.segment.start.is_none_or(|start| address >= start) {
+                if self.bounds.0.is_none_or(|start| address >= start) {
                     self.started = true;
                     return Ok(Some(frame));
+                }
+                if margin.before > 0 && margin.holds(address) {
+                    self.before.push_back(frame);
+                    if self.before.len() > margin.before as usize {
+                        self.before.pop_front();
+                    }
                 }
             }
             if self.ended {
@@ -235,7 +351,7 @@ impl<'a> RangeDecoder<'a> {
             }
             let packet = self.source.next()?;
             self.ended = packet.is_none();
-            self.linear.push(packet.as_ref());
+            self.linear.push(packet.as_ref())?;
         }
     }
 
@@ -243,8 +359,12 @@ impl<'a> RangeDecoder<'a> {
     fn note_damage(&mut self, address: i64) {
         let (start, end) = (self.task.segment.start, self.task.segment.end);
         for damage in self.linear.take_damage() {
-            let at =
-                if self.task.timing == Timing::Ordinal { address } else { damage.time.unwrap_or(address) };
+            let at = match (&self.task.stream, self.task.timing) {
+                (_, Timing::Ordinal) => address,
+                // The frame that comes out has other ticks than the source.
+                (Some(stream), _) => damage.time.unwrap_or(address / stream.factor.max(1)),
+                (None, _) => damage.time.unwrap_or(address),
+            };
             let before = start.is_some_and(|s| at < s);
             let after = end.is_some_and(|e| at >= e);
             if !after && (!before || !self.started) {
@@ -256,14 +376,26 @@ impl<'a> RangeDecoder<'a> {
 
 impl Decode for RangeDecoder<'_> {
     fn next(&mut self) -> Result<Option<Frame>> {
-        if let Some(first) = self.first.take() {
-            return Ok(Some(first));
+        if let Some(frame) = self.next.pop_front() {
+            return Ok(Some(frame));
+        }
+        if !std::mem::replace(&mut self.begun, true) {
+            let first = match self.first.take() {
+                Some(first) => Some(first),
+                None => self.advance()?,
+            };
+            self.next.append(&mut self.before);
+            self.next.extend(first);
+            return Ok(self.next.pop_front());
         }
         if self.ended && self.linear.ready.is_empty() {
             self.note_damage(self.task.segment.end.map_or(i64::MAX, |e| e - 1));
-            return Ok(None);
+            return Ok(self.after.pop_front());
         }
-        self.advance()
+        match self.advance()? {
+            Some(frame) => Ok(Some(frame)),
+            None => Ok(self.after.pop_front()),
+        }
     }
 
     fn damage(&mut self) -> Vec<Damage> {

@@ -15,6 +15,7 @@ pub mod encode;
 pub mod error;
 pub mod fault;
 pub mod feed;
+pub mod filter;
 pub mod index;
 pub mod isolate;
 pub mod jobs;

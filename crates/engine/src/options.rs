@@ -1,6 +1,7 @@
 //! What a transcoding job is asked to do, as values that can be stored, hashed and sent.
 
 pub mod ladder;
+pub mod picture;
 pub mod spec;
 
 use crate::package::{Packaging, SetTarget};
@@ -8,6 +9,7 @@ use crate::plan::size::Size;
 use crate::plan::tuning::Tuning;
 use crate::pool::Pool;
 use frameloom_media::InputOptions;
+use picture::PictureOptions;
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -111,6 +113,9 @@ pub struct VideoOptions {
     pub pixel_format: Option<String>,
     /// Size of the pictures; `None`: the source's.
     pub size: Option<Size>,
+    /// What happens to the pictures before they are encoded.
+    #[serde(default)]
+    pub picture: PictureOptions,
     /// Profile and portable options.
     #[serde(default)]
     pub tuning: Tuning,

@@ -3,7 +3,7 @@
 use crate::encode::{Encode, SegmentEncoder, TimedPacket};
 use crate::error::{Error, ErrorKind, Result};
 use crate::fault;
-use crate::process::{Conform, Process};
+use crate::process::{Pictures, Process};
 use crate::segment_file::{SegmentWriter, StoredPacket};
 use crate::task::{Damage, RenditionResult, RenditionTask, SegmentFacts, SegmentHeader, SegmentTask};
 use crate::trace::TrackId;
@@ -39,7 +39,8 @@ pub struct SegmentRendition<'a> {
     observer: &'a Observer<'a>,
     track: TrackId,
     encoder: SegmentEncoder,
-    conform: Conform,
+    pictures: Pictures,
+    ready: Vec<Frame>,
     writer: SegmentWriter,
     packets: Vec<TimedPacket>,
     sizes: Vec<u32>,
@@ -58,7 +59,7 @@ impl<'a> SegmentRendition<'a> {
         let encoder = SegmentEncoder::open(&rendition.allocation)?;
         let header = SegmentHeader {
             params: encoder.params()?,
-            time_base: task.time_base,
+            time_base: rendition.pictures.clock.time_base,
             announced_reorder: encoder.announced_reorder(),
         };
         let writer = SegmentWriter::create(&rendition.output, &header).map_err(|e| write_error(&e))?;
@@ -68,7 +69,8 @@ impl<'a> SegmentRendition<'a> {
             observer,
             track,
             encoder,
-            conform: Conform::new(&rendition.allocation),
+            pictures: Pictures::new(task, &rendition.pictures, &rendition.allocation),
+            ready: Vec::new(),
             writer,
             packets: Vec::new(),
             sizes: Vec::new(),
@@ -82,14 +84,23 @@ impl<'a> SegmentRendition<'a> {
         fault::point("encode", self.segment, self.attempt)?;
         let (metrics, trace) = (self.observer.metrics, self.observer.trace);
         let args = [("segment", i64::from(self.segment))];
-        let frame = metrics.process.busy(|| {
+        metrics.process.busy(|| {
             let _span = trace.span(self.track, "conform", &args);
-            self.conform.process(frame)
+            self.pictures.process(frame, &mut self.ready)
         })?;
-        metrics.encode.busy(|| {
-            let _span = trace.span(self.track, "encode", &args);
-            self.encoder.push(frame, &mut self.packets)
-        })?;
+        self.encode()
+    }
+
+    /// Encodes what has been processed.
+    fn encode(&mut self) -> Result<()> {
+        let (metrics, trace) = (self.observer.metrics, self.observer.trace);
+        let args = [("segment", i64::from(self.segment))];
+        for frame in self.ready.drain(..) {
+            metrics.encode.busy(|| {
+                let _span = trace.span(self.track, "encode", &args);
+                self.encoder.push(frame, &mut self.packets)
+            })?;
+        }
         self.write()
     }
 
@@ -97,6 +108,8 @@ impl<'a> SegmentRendition<'a> {
     pub fn finish(mut self, met: Met) -> Result<RenditionResult> {
         let (metrics, trace) = (self.observer.metrics, self.observer.trace);
         let args = [("segment", i64::from(self.segment))];
+        metrics.process.busy(|| self.pictures.finish(&mut self.ready))?;
+        self.encode()?;
         metrics.encode.busy(|| {
             let _span = trace.span(self.track, "drain", &args);
             self.encoder.finish(&mut self.packets)
@@ -109,7 +122,7 @@ impl<'a> SegmentRendition<'a> {
             reorder: self.encoder.reorder(),
             damage: met.kept,
             damage_count: met.count,
-            changes: self.conform.changes(),
+            changes: self.pictures.changes(),
             sizes: self.sizes,
             lost_side_data: self.encoder.lost_side_data().to_vec(),
         };

@@ -2,6 +2,7 @@
 
 use crate::index::Timing;
 use crate::plan::encoder::Allocation;
+use crate::plan::filters::{PicturePlan, StreamFilters};
 use crate::plan::layout::Segment;
 use crate::segment_file::Sealed;
 use frameloom_media::{CodecParams, InputOptions, Rational};
@@ -44,6 +45,12 @@ pub struct SegmentTask {
     pub frame_ticks: i64,
     /// What is made of its frames, for each output.
     pub renditions: Vec<RenditionTask>,
+    /// Frames around the range that filters want to see.
+    #[serde(default)]
+    pub margin: Margin,
+    /// Filters that see the whole stream; the segment is a part of what they give.
+    #[serde(default)]
+    pub stream: Option<StreamFilters>,
     /// Threads of the decoder; the pictures don't depend on it.
     pub decoder_threads: u32,
     /// Which time the segment is encoded; 0 unless rate control wants it again.
@@ -52,7 +59,40 @@ pub struct SegmentTask {
     pub attempt: u32,
 }
 
+/// Frames around a segment that come along with its own. They are known by their times.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Margin {
+    /// Frames before the segment.
+    pub before: u32,
+    /// Frames after it.
+    pub after: u32,
+    /// First time that is wanted at all.
+    pub from: Option<i64>,
+    /// First time after that.
+    pub until: Option<i64>,
+}
+
+impl Margin {
+    /// Nothing comes along.
+    pub fn is_none(&self) -> bool {
+        (self.before, self.after) == (0, 0)
+    }
+
+    /// Whether a frame at that time is wanted at all.
+    pub fn holds(&self, time: i64) -> bool {
+        self.from.is_none_or(|from| time >= from) && self.until.is_none_or(|until| time < until)
+    }
+}
+
 impl SegmentTask {
+    /// Whether a frame is the segment's own; others came along with it.
+    pub fn owns(&self, time: Option<i64>) -> bool {
+        let time = time.unwrap_or(0);
+        self.margin.is_none()
+            || (self.segment.start.is_none_or(|start| time >= start)
+                && self.segment.end.is_none_or(|end| time < end))
+    }
+
     /// What was given out, for another try.
     pub fn again(&self, attempt: u32) -> Assignment {
         let outputs = self.renditions.iter().map(|r| (r.number, r.adjustment.clone())).collect();
@@ -107,6 +147,8 @@ pub struct RenditionTask {
     pub number: usize,
     /// What rate control decided; `allocation` has it already.
     pub adjustment: Option<Adjustment>,
+    /// What happens to the pictures.
+    pub pictures: PicturePlan,
     /// Encoder settings.
     pub allocation: Allocation,
     /// The segment file to be written.

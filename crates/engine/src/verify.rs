@@ -11,11 +11,12 @@ use crate::pipeline::{Context, RunReport};
 use crate::plan::Plan;
 use crate::plan::encoder::Allocation;
 use crate::plan::layout::{Entry, Segment};
-use crate::process::{Conform, Process};
+use crate::process::{Pictures, Process};
 use crate::segment_file::SegmentReader;
-use crate::task::{SegmentFacts, SegmentTask, SourceSpec};
-use frameloom_media::{Frame, InputOptions, StreamInfo};
+use crate::task::{Margin, SegmentFacts, SegmentTask, SourceSpec};
+use frameloom_media::{Frame, InputOptions, Rational, StreamInfo};
 use serde::Serialize;
+use std::collections::VecDeque;
 use std::path::Path;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -79,7 +80,7 @@ pub fn run(
     let rendition = &plan.renditions[number];
     let (stream, options) = output_stream(output, &rendition.format, context)?;
     let allocation = &rendition.allocation;
-    let mut file = Finished { output, options, stream, allocation, offset: 0 };
+    let mut file = Finished { output, number, options, stream, allocation, offset: 0 };
     file.offset = first_offset(&file, plan, &segments, context)?;
     let next = AtomicUsize::new(0);
     let results: Mutex<Vec<Result<Option<Sums>>>> = Mutex::new(Vec::new());
@@ -104,7 +105,7 @@ pub fn run(
     let results = results.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner);
     let mut sums = results.into_iter().collect::<Result<Vec<_>>>()?.into_iter().flatten().collect::<Vec<_>>();
     sums.sort_by_key(|s| s.segment);
-    verdict(&sums, plan)
+    verdict(&sums, plan.clock(number).time_base)
 }
 
 fn output_stream(output: &Path, format: &str, context: &Context) -> Result<(StreamInfo, InputOptions)> {
@@ -123,7 +124,8 @@ fn first_offset(
     context: &Context,
 ) -> Result<i64> {
     let Some(first) = segments.iter().find_map(|(_, facts, _)| facts.times.first()) else { return Ok(0) };
-    let wanted = plan.video.time_base.rescale(first - plan.shift, file.stream.time_base);
+    let clock = plan.clock(file.number);
+    let wanted = clock.time_base.rescale(first - plan.shift(file.number), file.stream.time_base);
     let whole = Segment::whole();
     let task = output_task(file, whole, plan);
     let mut decoder = RangeDecoder::open(&task, &context.stop)?;
@@ -132,7 +134,7 @@ fn first_offset(
 }
 
 fn output_task(file: &Finished<'_>, segment: Segment, plan: &Plan) -> SegmentTask {
-    let stream = &file.stream;
+    let (stream, clock) = (&file.stream, plan.clock(file.number));
     SegmentTask {
         segment,
         source: SourceSpec::Container {
@@ -143,8 +145,10 @@ fn output_task(file: &Finished<'_>, segment: Segment, plan: &Plan) -> SegmentTas
         params: stream.params.clone(),
         time_base: stream.time_base,
         timing: Timing::Presentation,
-        frame_ticks: plan.video.time_base.rescale(plan.frame_ticks, stream.time_base).max(1),
+        frame_ticks: clock.time_base.rescale(clock.frame_ticks, stream.time_base).max(1),
         renditions: Vec::new(),
+        margin: Margin::default(),
+        stream: None,
         decoder_threads: 1,
         round: 0,
         attempt: 0,
@@ -167,6 +171,7 @@ struct Sums {
 /// The file to be compared.
 struct Finished<'a> {
     output: &'a Path,
+    number: usize,
     options: InputOptions,
     stream: StreamInfo,
     allocation: &'a Allocation,
@@ -185,8 +190,8 @@ fn compare(
     context: &Context,
 ) -> Result<Option<Sums>> {
     let Some(first) = facts.times.first() else { return Ok(None) };
-    let to_output =
-        |t: i64| plan.video.time_base.rescale(t - plan.shift, file.stream.time_base) + file.offset;
+    let (clock, shift) = (plan.clock(file.number), plan.shift(file.number));
+    let to_output = |t: i64| clock.time_base.rescale(t - shift, file.stream.time_base) + file.offset;
     let start = to_output(*first);
     // The container may have rounded this frame's time and the one before to the same: then packets must be counted.
     let alone = previous.is_none_or(|p| to_output(p) < start);
@@ -209,7 +214,8 @@ fn compare(
     let mut results = RangeDecoder::open(&result_task, &context.stop)?;
     let source_task = SegmentTask { decoder_threads: 1, ..context.task(segment, 0)? };
     let mut sources = RangeDecoder::open(&source_task, &context.stop)?;
-    let mut conform = Conform::new(file.allocation);
+    let mut pictures = Pictures::new(&source_task, &plan.renditions[file.number].pictures, file.allocation);
+    let mut ready = VecDeque::new();
     let mut sums = Sums {
         segment: segment.id,
         start: *first,
@@ -221,11 +227,11 @@ fn compare(
     };
     for time in &facts.times {
         let wrong = |what: &str| {
-            let at = plan.video.time_base.seconds(*time);
+            let at = clock.time_base.seconds(*time);
             Error::new(ErrorKind::Check, format!("{what} at {at:.3} s")).in_segment(segment.id)
         };
-        let source = sources.next()?.ok_or_else(|| wrong("decoding the source again gave no frame"))?;
-        let source = conform.process(source)?;
+        let source = next_picture(&mut sources, &mut pictures, &mut ready)?
+            .ok_or_else(|| wrong("decoding the source again gave no frame"))?;
         let result = results.next()?.ok_or_else(|| wrong("the result has no frame"))?;
         let (error, samples, ssim) = difference(&source, &result)
             .ok_or_else(|| wrong("the result's picture has another size or format than the source's"))?;
@@ -240,12 +246,32 @@ fn compare(
     Ok(Some(sums))
 }
 
+/// The next frame as the encoder got it.
+fn next_picture(
+    sources: &mut RangeDecoder<'_>,
+    pictures: &mut Pictures,
+    ready: &mut VecDeque<Frame>,
+) -> Result<Option<Frame>> {
+    let mut out = Vec::new();
+    while ready.is_empty() {
+        match sources.next()? {
+            Some(frame) => pictures.process(frame, &mut out)?,
+            None => {
+                pictures.finish(&mut out)?;
+                ready.extend(out);
+                break;
+            }
+        }
+        ready.extend(out.drain(..));
+    }
+    Ok(ready.pop_front())
+}
+
 fn psnr(error: f64, samples: f64) -> Option<f64> {
     (error > 0.0).then(|| -10.0 * (error / samples).log10())
 }
 
-fn verdict(sums: &[Sums], plan: &Plan) -> Result<Verdict> {
-    let base = plan.video.time_base;
+fn verdict(sums: &[Sums], base: Rational) -> Result<Verdict> {
     let segments: Vec<SegmentQuality> = sums
         .iter()
         .map(|s| SegmentQuality {

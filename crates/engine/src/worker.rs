@@ -108,8 +108,9 @@ fn encode_one(
     )?;
     let mut met = Met::default();
     while let Some(frame) = next(task, frames, observer, &mut met)? {
+        let own = task.owns(frame.pts());
         output.push(frame)?;
-        (observer.progress)(1);
+        (observer.progress)(u32::from(own));
     }
     output.finish(met)
 }
@@ -188,7 +189,7 @@ fn encode_all(
                             }
                         }
                     }
-                    (observer.progress)(1);
+                    (observer.progress)(u32::from(task.owns(frame.pts())));
                 }
             }
         }

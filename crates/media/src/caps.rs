@@ -255,6 +255,14 @@ pub fn pixel_formats_of(encoder: &str) -> Result<Vec<String>> {
     Ok(formats)
 }
 
+/// Pixels of luma for one of chroma, across and down; 1 and 1 for formats without subsampling or that are unknown.
+pub fn pixel_format_chroma(name: &str) -> (u32, u32) {
+    let Ok(name) = c_string(name, "pixel format") else { return (1, 1) };
+    // SAFETY: valid string; a static description or null.
+    let descriptor = unsafe { ff::av_pix_fmt_desc_get(ff::av_get_pix_fmt(name.as_ptr())).as_ref() };
+    descriptor.map_or((1, 1), |d| (1 << d.log2_chroma_w, 1 << d.log2_chroma_h))
+}
+
 /// Which of `candidates` holds pictures of `source` best, and whether something is lost (depth, chroma resolution,
 /// colour, alpha).
 pub fn pixel_format_loss(source: &str, candidates: &[String]) -> Option<(String, Vec<&'static str>)> {
@@ -305,6 +313,7 @@ pub fn library_versions() -> Vec<(String, String)> {
             ("libavutil".into(), version(ff::avutil_version())),
             ("libavcodec".into(), version(ff::avcodec_version())),
             ("libavformat".into(), version(ff::avformat_version())),
+            ("libavfilter".into(), version(ff::avfilter_version())),
             ("libswscale".into(), version(ff::swscale_version())),
             ("libswresample".into(), version(ff::swresample_version())),
         ]

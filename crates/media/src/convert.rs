@@ -4,13 +4,85 @@ use crate::error::{MediaError, Result, check};
 use crate::ffi_util::c_string;
 use crate::frame::Frame;
 use ffmpeg_sys_the_third as ff;
+use serde::{Deserialize, Serialize};
 use std::ffi::c_int;
 
 // libswscale's flags: macros up to FFmpeg 7.0, an enumeration after that, with the same values.
-const SWS_BICUBIC: c_int = 1 << 2;
 const SWS_FULL_CHR_H_INT: c_int = 1 << 13;
 const SWS_ACCURATE_RND: c_int = 1 << 18;
 const SWS_BITEXACT: c_int = 1 << 19;
+
+/// How new pixels are made of old ones when the size changes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Scaler {
+    /// Linear, with short cuts.
+    FastBilinear,
+    /// Linear between the nearest.
+    Bilinear,
+    /// Cubic.
+    #[default]
+    Bicubic,
+    /// The nearest pixel.
+    Neighbor,
+    /// The mean of all pixels that are covered.
+    Area,
+    /// Windowed sinc of three lobes.
+    Lanczos,
+    /// Natural bicubic spline.
+    Spline,
+}
+
+impl Scaler {
+    /// All of them, with their names.
+    pub const ALL: [(&'static str, Self); 7] = [
+        ("fast-bilinear", Self::FastBilinear),
+        ("bilinear", Self::Bilinear),
+        ("bicubic", Self::Bicubic),
+        ("neighbor", Self::Neighbor),
+        ("area", Self::Area),
+        ("lanczos", Self::Lanczos),
+        ("spline", Self::Spline),
+    ];
+
+    fn flag(self) -> c_int {
+        match self {
+            Self::FastBilinear => 1,
+            Self::Bilinear => 1 << 1,
+            Self::Bicubic => 1 << 2,
+            Self::Neighbor => 1 << 4,
+            Self::Area => 1 << 5,
+            Self::Lanczos => 1 << 9,
+            Self::Spline => 1 << 10,
+        }
+    }
+
+    /// The same as options of libswscale, for scalers in a filter graph.
+    pub fn filter_options(self) -> String {
+        let name = match self {
+            Self::FastBilinear => "fast_bilinear",
+            Self::Bilinear => "bilinear",
+            Self::Bicubic => "bicubic",
+            Self::Neighbor => "neighbor",
+            Self::Area => "area",
+            Self::Lanczos => "lanczos",
+            Self::Spline => "spline",
+        };
+        format!("flags={name}+full_chroma_int+accurate_rnd+bitexact")
+    }
+}
+
+impl std::str::FromStr for Scaler {
+    type Err = String;
+
+    fn from_str(text: &str) -> std::result::Result<Self, String> {
+        let found = Self::ALL.iter().find(|(name, _)| *name == text);
+        found.map(|(_, scaler)| *scaler).ok_or_else(|| {
+            let names: Vec<&str> = Self::ALL.iter().map(|(name, _)| *name).collect();
+            format!("one of {}", names.join(", "))
+        })
+    }
+}
 
 /// What pictures look like.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -47,7 +119,7 @@ unsafe impl Send for Converter {}
 
 impl Converter {
     /// A converter for frames like `first`.
-    pub fn new(first: &Frame, to: &Picture) -> Result<Self> {
+    pub fn new(first: &Frame, to: &Picture, scaler: Scaler) -> Result<Self> {
         let from = Picture::of(first);
         let c_format = c_string(&to.pixel_format, "convert pictures")?;
         let raw = first.raw();
@@ -55,7 +127,7 @@ impl Converter {
         unsafe {
             let format = ff::av_get_pix_fmt(c_format.as_ptr());
             // Bit-exact and accurate: the result must not depend on the processor's instruction set.
-            let flags = SWS_BICUBIC | SWS_FULL_CHR_H_INT | SWS_ACCURATE_RND | SWS_BITEXACT;
+            let flags = scaler.flag() | SWS_FULL_CHR_H_INT | SWS_ACCURATE_RND | SWS_BITEXACT;
             let context = ff::sws_getContext(
                 from.width as c_int,
                 from.height as c_int,

@@ -171,6 +171,88 @@ impl Frame {
             .sum()
     }
 
+    /// A black or green picture, all zeros.
+    pub fn blank(width: u32, height: u32, pixel_format: &str) -> Result<Self> {
+        let format = crate::ffi_util::c_string(pixel_format, "make a picture")?;
+        let mut frame = Self::new();
+        let raw = frame.raw_mut();
+        (raw.width, raw.height) = (width as c_int, height as c_int);
+        // SAFETY: valid string; size and format are set before buffers are asked for, which hold as many bytes as they say.
+        unsafe {
+            raw.format = ff::av_get_pix_fmt(format.as_ptr()).0;
+            check(ff::av_frame_get_buffer(frame.0, 0), || "make a picture".into())?;
+            for buffer in frame.raw().buf.iter().filter(|b| !b.is_null()) {
+                std::ptr::write_bytes((**buffer).data, 0, (**buffer).size as usize);
+            }
+        }
+        Ok(frame)
+    }
+
+    /// Gives it the colours, pixel shape and field order that `params` describes.
+    pub fn be_like(&mut self, params: &CodecParams) {
+        let interlaced = params.is_interlaced();
+        let raw = self.raw_mut();
+        raw.color_primaries = ff::AVColorPrimaries(params.color_primaries as _);
+        raw.color_trc = ff::AVColorTransferCharacteristic(params.color_transfer as _);
+        raw.colorspace = ff::AVColorSpace(params.color_space as _);
+        raw.color_range = ff::AVColorRange(params.color_range as _);
+        raw.chroma_location = ff::AVChromaLocation(params.chroma_location as _);
+        let (num, den) = params.sample_aspect_ratio;
+        raw.sample_aspect_ratio = ff::AVRational { num, den: den.max(1) };
+        let top = params.field_order == ff::AVFieldOrder::TT.0 as u32
+            || params.field_order == ff::AVFieldOrder::TB.0 as u32;
+        #[cfg(feature = "ffmpeg_6_1")]
+        {
+            let mut set =
+                |flag: c_int, on: bool| raw.flags = if on { raw.flags | flag } else { raw.flags & !flag };
+            set(ff::AV_FRAME_FLAG_INTERLACED as c_int, interlaced);
+            set(ff::AV_FRAME_FLAG_TOP_FIELD_FIRST as c_int, top);
+        }
+        #[cfg(not(feature = "ffmpeg_6_1"))]
+        {
+            (raw.interlaced_frame, raw.top_field_first) = (c_int::from(interlaced), c_int::from(top));
+        }
+    }
+
+    /// Describes the picture in `params`: size, format, colours, pixel shape, and that it is progressive if it is.
+    pub fn describe(&self, params: &mut CodecParams) {
+        let raw = self.raw();
+        (params.width, params.height) = (raw.width, raw.height);
+        let format = self.pixel_format();
+        if params.format != format {
+            params.bits_per_raw_sample = self.bit_depth() as i32;
+        }
+        params.format = format;
+        params.color_primaries = raw.color_primaries.0 as u32;
+        params.color_transfer = raw.color_trc.0 as u32;
+        params.color_space = raw.colorspace.0 as u32;
+        params.color_range = raw.color_range.0 as u32;
+        params.chroma_location = raw.chroma_location.0 as u32;
+        params.sample_aspect_ratio = (raw.sample_aspect_ratio.num, raw.sample_aspect_ratio.den);
+        if !self.is_interlaced() {
+            params.field_order = ff::AVFieldOrder::PROGRESSIVE.0 as u32;
+        } else if !params.is_interlaced() {
+            params.field_order = ff::AVFieldOrder::TT.0 as u32;
+        }
+    }
+
+    /// Takes off what describes the picture's high dynamic range.
+    pub fn drop_hdr_side_data(&mut self) {
+        use ff::AVFrameSideDataType as F;
+        let kinds = [
+            F::MASTERING_DISPLAY_METADATA,
+            F::CONTENT_LIGHT_LEVEL,
+            F::DYNAMIC_HDR_PLUS,
+            F::DYNAMIC_HDR_VIVID,
+            F::DOVI_RPU_BUFFER,
+            F::DOVI_METADATA,
+        ];
+        for kind in kinds {
+            // SAFETY: valid frame; nothing happens where there is none.
+            unsafe { ff::av_frame_remove_side_data(self.0, kind) }
+        }
+    }
+
     /// Gives `params` the colour tags that the frame has: the coded picture knows better than the container.
     pub fn tell_colours(&self, params: &mut CodecParams) {
         let raw = self.raw();

@@ -226,6 +226,11 @@ impl Input {
         time(self.raw().duration).filter(|d| *d > 0).map(|d| d as f64 / f64::from(ff::AV_TIME_BASE as i32))
     }
 
+    /// First presentation time of any stream in microseconds, as the container says it or probing found it.
+    pub fn start_microseconds(&self) -> Option<i64> {
+        time(self.raw().start_time)
+    }
+
     /// Metadata of the whole file.
     pub fn metadata(&self) -> Vec<(String, String)> {
         // SAFETY: the dictionary belongs to the open context.

@@ -19,6 +19,7 @@ mod decoder;
 mod encoder;
 mod error;
 mod ffi_util;
+mod filter;
 mod frame;
 mod input;
 pub mod log;
@@ -38,12 +39,13 @@ pub use bsf::BitstreamFilter;
 pub use builds::encoder_builds;
 pub use caps::{
     CodecFacts, EncoderInfo, OutputFormat, codec_facts, decoder_for, encoder_info, encoders, is_rgb,
-    library_versions, pixel_format_loss, pixel_formats_of,
+    library_versions, pixel_format_chroma, pixel_format_loss, pixel_formats_of,
 };
-pub use convert::{Converter, Picture};
+pub use convert::{Converter, Picture, Scaler};
 pub use decoder::{Decoder, DecoderSettings};
 pub use encoder::{EncodedPacket, VideoEncoder, VideoEncoderSettings};
 pub use error::{MediaError, Result};
+pub use filter::{FilterGraph, FilterInput, FilterNode, has_filter, parse_filters};
 pub use frame::{Frame, PictureType, PlaneView};
 pub use input::{Chapter, Input, InputOptions, StreamInfo, StreamKind};
 pub use muxer::{MuxPacket, MuxStream, Muxer, MuxerSettings, NegativeTimes};

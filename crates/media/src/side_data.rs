@@ -26,6 +26,12 @@ impl SideData {
         if name.is_empty() { format!("side data {}", self.kind) } else { name }
     }
 
+    /// Whether it speaks of high dynamic range: mastering display, light level, Dolby Vision.
+    pub fn is_hdr(&self) -> bool {
+        use ff::AVPacketSideDataType as T;
+        [T::MASTERING_DISPLAY_METADATA, T::CONTENT_LIGHT_LEVEL, T::DOVI_CONF].contains(&T(self.kind))
+    }
+
     /// Clockwise rotation in degrees that a display matrix asks for.
     pub fn rotation(&self) -> Option<f64> {
         if self.kind != ff::AVPacketSideDataType::DISPLAYMATRIX.0 || self.data.len() < 36 {

@@ -12,6 +12,7 @@ use frameloom::options::{
     ContentOptions, Feed, InputTarget, OutputOptions, OutputTarget, Overwrite, RunOptions, SubtitleOptions,
     TranscodeJob,
 };
+use frameloom::plan::{Plan, Rendition};
 use frameloom::verify::{SegmentQuality, Verdict};
 use frameloom::{Error, ErrorKind, Result};
 use std::path::Path;
@@ -135,6 +136,7 @@ fn show_plan(prepared: &Prepared, printer: &Printer) {
                     "format": rendition.format,
                     "encoder": rendition.allocation.settings,
                     "warm_up": rendition.allocation.warm_up,
+                    "pictures": rendition.pictures,
                     "streams": streams,
                 })
             })
@@ -150,6 +152,7 @@ fn show_plan(prepared: &Prepared, printer: &Printer) {
             "rate": plan.rate.to_string(),
             "timing": plan.timing,
             "time_base": plan.video.time_base.to_string(),
+            "stream_filters": plan.stream,
             "outputs": outputs,
             "segments": segments,
         }));
@@ -173,6 +176,9 @@ fn show_plan(prepared: &Prepared, printer: &Printer) {
             settings.threads,
             options.join(" ")
         ));
+        for line in filters_of(plan, rendition) {
+            printer.out(&format!("pictures   {line}"));
+        }
         for stream in streams {
             let action = serde_json::to_value(&stream.action).unwrap_or_default();
             printer.out(&format!("stream {}   {}", stream.input, action["do"].as_str().unwrap_or("?")));
@@ -199,6 +205,26 @@ fn show_plan(prepared: &Prepared, printer: &Printer) {
             s.frames
         ));
     }
+}
+
+/// What happens to the pictures of an output before they are encoded.
+fn filters_of(plan: &Plan, rendition: &Rendition) -> Vec<String> {
+    let pictures = &rendition.pictures;
+    let mut lines = Vec::new();
+    if let Some(stream) = &plan.stream {
+        lines.push(format!("{}, over the whole stream", stream.graph.graphs.join(",")));
+    }
+    if let Some(graph) = &pictures.graph {
+        let around = match pictures.window {
+            (0, 0) => String::new(),
+            (before, after) => format!(", with {} before and {after} after", count(before.into(), "frame")),
+        };
+        lines.push(format!("{}, in each segment{around}", graph.graphs.join(",")));
+    }
+    if let Some(fps) = &pictures.fps {
+        lines.push(format!("fps={}", fps.rate));
+    }
+    lines
 }
 
 fn show_quality(name: Option<&str>, output: usize, verdict: &Verdict, printer: &Printer) {

@@ -6,6 +6,7 @@ mod clips;
 mod damaged;
 mod exact;
 mod failure;
+mod filters;
 mod from_ffmpeg;
 mod hls;
 mod jobs;

@@ -14,7 +14,7 @@ use crate::metrics::Metrics;
 use crate::options::{ContentOptions, InputTarget, OutputTarget, Overwrite, RunOptions, TranscodeJob};
 use crate::plan::layout::Segment;
 use crate::progress::Event;
-use crate::task::{RenditionTask, SegmentTask, SourceSpec};
+use crate::task::{Margin, RenditionTask, SegmentTask, SourceSpec};
 use crate::trace::Trace;
 use crate::worker::{Observer, Tracks, run_segment};
 use frameloom_media::InputOptions;
@@ -119,6 +119,8 @@ fn decoding(input: &InputTarget, options: &InputOptions, control: &Control) -> R
         // Nobody looks at the times.
         frame_ticks: 1,
         renditions: Vec::new(),
+        margin: Margin::default(),
+        stream: None,
         decoder_threads: 1,
         round: 0,
         attempt: 0,
@@ -145,7 +147,9 @@ fn transcoding(input: &InputTarget, content: &ContentOptions, control: &Control)
         crate::encode::SegmentEncoder::open(&rendition.allocation)
             .map_err(|e| Error { kind: ErrorKind::Usage, ..e })?;
         let allocation = rendition.allocation.clone();
-        renditions.push(RenditionTask { number, adjustment: None, allocation, output: PathBuf::new() });
+        let pictures = rendition.pictures.clone();
+        let output = PathBuf::new();
+        renditions.push(RenditionTask { number, adjustment: None, pictures, allocation, output });
     }
     let options = content.input_options.clone();
     Ok(SegmentTask {
@@ -156,6 +160,8 @@ fn transcoding(input: &InputTarget, content: &ContentOptions, control: &Control)
         timing: plan.timing,
         frame_ticks: plan.frame_ticks,
         renditions,
+        margin: Margin::default(),
+        stream: plan.stream.clone(),
         decoder_threads: 1,
         round: 0,
         attempt: 0,

@@ -16,6 +16,8 @@ pub struct Described {
     pub container: String,
     /// Seconds that the container claims.
     pub duration: Option<f64>,
+    /// First time of any stream in microseconds, where the container says it.
+    pub start: Option<i64>,
     /// Streams.
     pub streams: Vec<StreamInfo>,
     /// Metadata of the file.
@@ -76,6 +78,7 @@ pub fn describe(input: &Input) -> Described {
     Described {
         container: input.format_name(),
         duration: input.duration_seconds(),
+        start: input.start_microseconds(),
         streams,
         metadata: input.metadata(),
         chapters: input.chapters(),

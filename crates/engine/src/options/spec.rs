@@ -3,12 +3,13 @@
 //! The name ends where the first `,key=` begins; a comma in it that looks like that is written `\,`. A value ends where the next
 //! known key begins, so that a filter's own commas need no care; `\,` stands for a comma there as well.
 
+use super::picture::frame_rate;
 use super::{AudioOptions, OutputOptions, SubtitleOptions};
 use crate::error::{Error, Result};
 use crate::plan::tuning::Tuning;
 
 /// The settings an output may have of its own, and what they are.
-pub const KEYS: [(&str, &str); 28] = [
+pub const KEYS: [(&str, &str); 33] = [
     ("format", "container, by FFmpeg's name"),
     ("encoder", "video encoder, by FFmpeg's name"),
     ("crf", "constant rate factor"),
@@ -21,6 +22,11 @@ pub const KEYS: [(&str, &str); 28] = [
     ("tune", "the encoder's tuning"),
     ("pix-fmt", "pixel format"),
     ("size", "1280x720, or -2x720"),
+    ("crop", "WIDTHxHEIGHT+LEFT+TOP, or W:H:X:Y"),
+    ("filter", "a video filter graph of FFmpeg's"),
+    ("fps", "frames per second, by dropping and repeating"),
+    ("tonemap", "high dynamic range to standard: hable, mobius ..."),
+    ("scaler", "how --size scales: bicubic, lanczos ..."),
     ("threads", "threads inside the encoder"),
     ("audio", "copy, none, or an encoder: aac:128k"),
     ("subtitles", "copy or none"),
@@ -148,6 +154,11 @@ impl OutputOptions {
             "tune" => video.tune = some(value),
             "pix-fmt" => video.pixel_format = some(value),
             "size" => video.size = Some(value.parse().map_err(|e: String| wrong(&e))?),
+            "crop" => video.picture.crop = Some(value.parse().map_err(|e: String| wrong(&e))?),
+            "filter" => video.picture.filter = some(value),
+            "fps" => video.picture.fps = Some(frame_rate(value).map_err(|e| wrong(&e))?),
+            "tonemap" => video.picture.tonemap = Some(value.parse().map_err(|e: String| wrong(&e))?),
+            "scaler" => video.picture.scaler = value.parse().map_err(|e: String| wrong(&e))?,
             "threads" => {
                 let threads = value.parse().ok().filter(|n| (1..=64).contains(n));
                 video.threads = Some(threads.ok_or_else(|| wrong("a number from 1 to 64"))?);
@@ -278,7 +289,10 @@ mod tests {
     fn every_key_can_be_set() {
         for (key, _) in KEYS {
             let (key, value) = match key {
-                "size" => (key, "64x64"),
+                "size" | "crop" => (key, "64x64"),
+                "fps" => (key, "25"),
+                "tonemap" => (key, "hable"),
+                "scaler" => (key, "lanczos"),
                 "bitrate" | "maxrate" | "bufsize" => (key, "5M"),
                 "cbr" => (key, "1"),
                 "crf" | "qp" | "threads" | "no-opts" | "no-tuning" => (key, "1"),

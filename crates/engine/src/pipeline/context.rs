@@ -136,6 +136,7 @@ impl Context {
             tasks.push(RenditionTask {
                 number: *number,
                 adjustment: adjustment.clone(),
+                pictures: self.plan.renditions[*number].pictures.clone(),
                 allocation: adjustment.as_ref().map_or(allocation.clone(), |a| allocation.adjusted(a)),
                 output: self.piece_path(asked.segment.id, *number, asked.round)?,
             });
@@ -165,6 +166,8 @@ impl Context {
             timing: self.plan.timing,
             frame_ticks: self.plan.frame_ticks,
             renditions: self.renditions(asked)?,
+            margin: self.plan.margin(),
+            stream: self.plan.stream.clone(),
             decoder_threads: self.decoder_threads,
             round: asked.round,
             attempt: asked.attempt,

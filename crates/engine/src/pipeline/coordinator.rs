@@ -329,7 +329,8 @@ impl Coordinator {
         }
         self.context.record(segment, &result)?;
         self.open.remove(&segment.id);
-        if let Some(spool) = &self.context.spool {
+        // Another try of a segment behind filters that see everything begins with the first packet.
+        if let Some(spool) = self.context.spool.as_ref().filter(|_| self.context.plan.stream.is_none()) {
             let oldest = self.open.values().next().unwrap_or(segment);
             let needed = oldest.entries.last().map_or(0, |e| e.number);
             spool.lock().unwrap_or_else(PoisonError::into_inner).release(needed);

@@ -59,7 +59,8 @@ fn work_on(context: &Arc<Context>, worker: usize, tracks: &Tracks, item: Work) -
     let task = match &item {
         Work::Range(task) | Work::Dealt(task, _) => task.clone(),
     };
-    progress.begin(worker, task.segment.id, task.segment.frames);
+    let expected = context.plan.expected(task.segment.frames.into());
+    progress.begin(worker, task.segment.id, u32::try_from(expected).unwrap_or(u32::MAX));
     let report = |frames| progress.add(worker, frames);
     let name = format!("worker {worker}");
     let (trace, metrics) = (&context.trace, &*context.metrics);

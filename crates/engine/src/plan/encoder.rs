@@ -22,8 +22,6 @@ pub struct Allocation {
     pub warm_up: u32,
     /// The last frame of a segment must not become a key frame (H.264: two IDR pictures in a row need different identifiers).
     pub last_not_key: bool,
-    /// Size of the source's pictures, as its description promises.
-    pub source_size: (u32, u32),
     /// Full-range pictures are wanted from limited-range ones (`Some(true)`), or as the source has them.
     pub full_range: Option<bool>,
     /// The rate that is to be kept.
@@ -348,7 +346,6 @@ pub fn allocate(
         },
         warm_up: rules.warm_up,
         last_not_key: info.codec == "h264",
-        source_size,
         full_range,
         rate: goal,
         warnings,

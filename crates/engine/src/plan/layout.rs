@@ -89,8 +89,12 @@ pub struct LayoutBuilder {
     length: SegmentLength,
     ordinal: bool,
     reorder: Reorder<Seen>,
-    /// The last access points in presentation order, newest first.
-    recent: VecDeque<Entry>,
+    /// The last access points in presentation order, newest first, each with the number of frames shown before it.
+    recent: VecDeque<(Entry, u64)>,
+    /// Frames before a seam that must be decoded, too.
+    reach: u32,
+    /// Frames seen so far.
+    shown: u64,
     next_id: u32,
     start: Option<i64>,
     entries: Vec<Entry>,
@@ -117,6 +121,8 @@ impl LayoutBuilder {
             ordinal,
             reorder: Reorder::new(REORDER_WINDOW),
             recent: VecDeque::new(),
+            reach: 0,
+            shown: 0,
             next_id: 0,
             start: range.0,
             entries: Vec::new(),
@@ -128,6 +134,13 @@ impl LayoutBuilder {
             released: 0,
             range,
         }
+    }
+
+    /// So many frames before each segment must be decoded with it: entries lie early enough for that.
+    #[must_use]
+    pub fn reaching(mut self, frames: u32) -> Self {
+        self.reach = frames;
+        self
     }
 
     /// Takes the next packet in file order; returns the segments that are now decided.
@@ -183,9 +196,11 @@ impl LayoutBuilder {
             self.released += u64::from(!seen.hidden);
         }
         if let Some(entry) = seen.entry {
-            self.recent.push_front(entry);
-            self.recent.truncate(ENTRIES + 1);
+            self.recent.push_front((entry, self.shown));
+            self.recent.truncate(ENTRIES + 1 + self.reach as usize);
         }
+        let at = self.shown;
+        self.shown += u64::from(!seen.hidden);
         let unwanted = self.range.0.is_some_and(|start| seen.time < start)
             || self.range.1.is_some_and(|end| seen.time >= end);
         if seen.hidden || unwanted {
@@ -195,7 +210,7 @@ impl LayoutBuilder {
         self.count += 1;
         self.bytes = self.bytes.saturating_add(seen.bytes);
         if offset == 0 && self.next_id == 0 && self.range.0.is_some() {
-            self.entries = self.entries_for_seam();
+            self.entries = self.entries_for_seam(at);
         }
         let earliest = self.length.frames.saturating_sub(self.length.snap).max(1);
         // All frames so far must lie before a seam, or the segments wouldn't be what their times say.
@@ -205,7 +220,7 @@ impl LayoutBuilder {
         }
         if offset >= earliest && latest {
             let kind = seen.entry.map_or(PacketKind::Delta, |e| e.kind);
-            let entries = self.entries_for_seam();
+            let entries = self.entries_for_seam(at);
             if offset > self.length.frames {
                 self.beyond = self.beyond.saturating_add(seen.bytes);
             }
@@ -221,15 +236,18 @@ impl LayoutBuilder {
         }
     }
 
-    /// Where decoding may begin for a seam at the frame that was just seen.
-    fn entries_for_seam(&self) -> Vec<Entry> {
+    /// Where decoding may begin for a seam at the frame that was just seen, before which `at` frames are shown.
+    fn entries_for_seam(&self, at: u64) -> Vec<Entry> {
+        // With frames before the seam that are wanted, too, what is exact must begin as much earlier.
+        let exact = |from: u64| at.saturating_sub(from) >= u64::from(self.reach);
         // A key of kind `Key` decodes exactly only from an earlier one on: the newest is no use, those before it are.
-        let begin = |i: usize, e: &Entry| {
-            matches!(e.kind, PacketKind::Closed | PacketKind::Recovery)
-                || (e.kind == PacketKind::Key && i > 0)
+        let begin = |i: usize, (e, from): &(Entry, u64)| match e.kind {
+            PacketKind::Closed | PacketKind::Recovery => exact(*from),
+            PacketKind::Key => i > 0 && exact(self.recent[i - 1].1),
+            PacketKind::Delta => false,
         };
         let mut entries: Vec<Entry> =
-            self.recent.iter().enumerate().filter(|(i, e)| begin(*i, e)).map(|(_, e)| *e).collect();
+            self.recent.iter().enumerate().filter(|(i, e)| begin(*i, e)).map(|(_, (e, _))| *e).collect();
         entries.truncate(ENTRIES);
         entries
     }
@@ -335,6 +353,32 @@ mod tests {
         assert_eq!(segments.iter().map(|s| s.frames).sum::<u32>(), 1000);
         assert!(segments.iter().all(|s| s.bytes == u64::from(s.frames) * 100), "{segments:?}");
         assert!(segments.iter().all(|s| s.frames <= 312), "{segments:?}");
+    }
+
+    #[test]
+    fn entries_reach_back_for_frames_before_a_segment() {
+        let reaching = |packets: &[VideoPacket], frames: u32| {
+            let length = SegmentLength { frames: 250, snap: 125 };
+            let mut builder = LayoutBuilder::new(length, false, (None, None)).reaching(frames);
+            let mut out: Vec<Segment> = packets.iter().flat_map(|p| builder.push(p)).collect();
+            out.extend(builder.finish());
+            out
+        };
+        let numbers = |s: &Segment| s.entries.iter().map(|e| e.number).collect::<Vec<_>>();
+        let packets = every(1000, |i| if i % 90 == 0 { PacketKind::Closed } else { PacketKind::Delta });
+        assert_eq!(numbers(&reaching(&packets, 0)[2]), [360, 270, 180]);
+        assert_eq!(numbers(&reaching(&packets, 1)[2]), [270, 180, 90]);
+        assert_eq!(numbers(&reaching(&packets, 91)[2]), [180, 90, 0]);
+        assert_eq!(numbers(&reaching(&packets, 400)[1]), Vec::<u64>::new(), "from the beginning");
+        // The seams stay where they are.
+        let ends = |frames| reaching(&packets, frames).iter().map(|s| s.end).collect::<Vec<_>>();
+        assert_eq!(ends(0), ends(91));
+        let intra = every(1000, |_| PacketKind::Closed);
+        assert_eq!(numbers(&reaching(&intra, 4)[1]), [246, 245, 244]);
+        // A key that is exact only from the next one on lies one key further back.
+        let keys = every(1000, |i| if i % 50 == 0 { PacketKind::Key } else { PacketKind::Delta });
+        assert_eq!(numbers(&reaching(&keys, 0)[1])[0], 200);
+        assert_eq!(numbers(&reaching(&keys, 1)[1])[0], 150);
     }
 
     #[test]

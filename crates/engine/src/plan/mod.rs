@@ -1,6 +1,7 @@
 //! The plan: what will be done, decided before anything is encoded, from the input, the request and the libraries alone.
 
 pub mod encoder;
+pub mod filters;
 pub mod layout;
 pub mod rate;
 pub mod size;
@@ -10,7 +11,9 @@ pub mod tuning;
 use crate::error::{Error, ErrorKind, Result};
 use crate::index::{Timing, VideoPacket, nominal_rate};
 use crate::options::{ContentOptions, InputTarget};
+use crate::task::Margin;
 use encoder::{Allocation, Keys};
+use filters::{Clock, PicturePlan, Source, StreamFilters};
 use frameloom_media::{OutputFormat, Rational, StreamInfo, encoder_builds, library_versions};
 use layout::{LayoutBuilder, Segment, SegmentLength};
 use serde::{Deserialize, Serialize};
@@ -103,6 +106,9 @@ pub struct Plan {
     pub range: (Option<i64>, Option<i64>),
     /// What is subtracted from all times: the tick at which a trimmed output begins.
     pub shift: i64,
+    /// Filters that see the whole stream, for all outputs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stream: Option<StreamFilters>,
     /// What is made of every segment, for each output.
     pub renditions: Vec<Rendition>,
 }
@@ -112,6 +118,8 @@ pub struct Plan {
 pub struct Rendition {
     /// The container that is written.
     pub format: String,
+    /// What happens to the pictures.
+    pub pictures: PicturePlan,
     /// Encoder settings.
     pub allocation: Allocation,
 }
@@ -124,12 +132,45 @@ impl Plan {
         Ok(hex(&Sha256::digest(json)))
     }
 
-    /// Settles everything from the first packets of the video. `formats`: the container of each output.
+    /// The times of an output's frames.
+    pub fn clock(&self, output: usize) -> Clock {
+        self.renditions[output].pictures.clock
+    }
+
+    /// What is subtracted from all times of an output, in its own ticks.
+    pub fn shift(&self, output: usize) -> i64 {
+        self.shift * self.clock(output).factor
+    }
+
+    /// Frames around a segment that filters want to see.
+    pub fn margin(&self) -> Margin {
+        let (from, until) = self.range;
+        let windows = || self.renditions.iter().map(|r| r.pictures.window);
+        let most = |side: fn((u32, u32)) -> u32| windows().map(side).max().unwrap_or(0);
+        Margin { before: most(|w| w.0), after: most(|w| w.1), from, until }
+    }
+
+    /// Frames of an output in one of the source.
+    pub fn frames_for_one(&self, output: usize) -> f64 {
+        self.renditions[output].allocation.settings.frame_rate.to_f64() / self.rate.to_f64().max(1e-9)
+    }
+
+    /// Frames that workers are likely to get of so many of the source's: filters over the whole stream may change the rate.
+    pub fn expected(&self, frames: u64) -> u64 {
+        match &self.stream {
+            Some(stream) if !stream.same_frames => (frames as f64 * self.frames_for_one(0)).round() as u64,
+            _ => frames,
+        }
+    }
+
+    /// Settles everything from the first packets of the video. `formats`: the container of each output; `container_start`: first
+    /// time of any stream in microseconds, where the container says it.
     pub fn new(
         input: InputIdentity,
         content: &ContentOptions,
         formats: &[OutputFormat],
         video: &StreamInfo,
+        container_start: Option<i64>,
         timing: Timing,
         first: &[VideoPacket],
     ) -> Result<Self> {
@@ -145,35 +186,67 @@ impl Plan {
         };
         let measured = if timing == Timing::Presentation { &times[..settled] } else { &[] };
         let rate = nominal_rate(measured, video);
+        let origin = match timing {
+            Timing::Presentation => times.first().copied(),
+            // Frames whose packets have no presentation time are shown when they are decoded.
+            Timing::Ordinal => first.iter().filter(|p| !p.hidden).filter_map(|p| p.pts.or(p.dts)).min(),
+        };
+        let origin = origin.unwrap_or(0);
+        let address = |seconds: f64| match timing {
+            Timing::Presentation => origin.saturating_add(video.time_base.ticks(seconds)),
+            Timing::Ordinal => (seconds * rate.to_f64()).round() as i64,
+        };
+        let range = (content.start.filter(|s| *s > 0.0).map(address), content.end.map(address));
+        let shift = match (content.start, timing) {
+            (Some(start), _) if start > 0.0 => origin.saturating_add(video.time_base.ticks(start)),
+            _ => 0,
+        };
+        // Filters see times as those of FFmpeg's program do: from the beginning of the file, or of what is wanted of it.
+        let zero = match (range.0, container_start) {
+            (Some(_), _) => shift,
+            (None, Some(start)) => Rational::new(1, 1_000_000).rescale(start, video.time_base),
+            (None, None) => 0,
+        };
+        let wanted: Vec<_> = content.outputs.iter().map(|o| &o.video).collect();
+        let settled = filters::settle(&wanted, &Source { video, rate, timing, origin: zero, range })
+            .map_err(|e| e.in_file(input.name.clone()))?;
         let encoders =
             content.outputs.iter().map(|o| encoder::find(&o.video.encoder)).collect::<Result<Vec<_>>>()?;
         let cut = content.packaging.map(|p| p.frames(content.gop, rate));
         let unit = cut.map(|(_, media)| media).or(content.gop);
+        let rates: Vec<Rational> = settled.outputs.iter().map(|(_, _, rate, _)| *rate).collect();
+        check_keys(content, rate, &rates, settled.stream.as_ref())?;
+        // In frames of the source, whatever rate the outputs have: so each has the segments that it would have alone.
         let (unit, frames) = encoder::intervals(unit, &encoders, rate, content.segment_seconds);
         let gop = cut.map_or(unit, |(gop, _)| gop);
         let fixed = content.fixed_gop || cut.is_some();
         // Half a segment: then a source with groups of any length up to a segment is never decoded twice.
         let snap = if fixed { 0 } else { frames / 2 };
         // The bits of a pipe can't be shared out before its end, nor segments encoded again that only one decoder can count.
-        let own_rate = content.one_pass || input.bytes.is_none() || timing == Timing::Ordinal;
+        let own_rate = content.one_pass
+            || input.bytes.is_none()
+            || timing == Timing::Ordinal
+            || settled.stream.is_some();
         let keys = Keys { gop, asked: content.gop.is_some(), fixed };
         let mut renditions = Vec::new();
-        for ((output, info), format) in content.outputs.iter().zip(&encoders).zip(formats) {
+        let parts = content.outputs.iter().zip(&encoders).zip(formats).zip(settled.outputs);
+        for (((output, info), format), (pictures, described, rate, warnings)) in parts {
             if format.holds(&info.codec) == Some(false) {
                 return Err(Error::usage(format!("{} can't hold {} video", format.name, info.codec))
                     .hint("choose another ending for -o, or --format matroska"));
             }
-            let allocation = encoder::allocate(
+            let mut allocation = encoder::allocate(
                 &output.video,
                 info,
-                &video.params,
+                &described,
                 rate,
                 keys,
                 own_rate,
                 format.global_header,
             )
             .map_err(|e| if e.kind == ErrorKind::Input { e.in_file(input.name.clone()) } else { e })?;
-            renditions.push(Rendition { format: format.name.clone(), allocation });
+            allocation.warnings.splice(0..0, warnings);
+            renditions.push(Rendition { format: format.name.clone(), pictures, allocation });
         }
         let seconds = f64::from(frames) / rate.to_f64();
         if content.segment_seconds.is_some_and(|wanted| (wanted - seconds).abs() > 0.1 * seconds)
@@ -191,21 +264,6 @@ impl Plan {
                 builds.push(build);
             }
         }
-        let origin = match timing {
-            Timing::Presentation => times.first().copied(),
-            // Frames whose packets have no presentation time are shown when they are decoded.
-            Timing::Ordinal => first.iter().filter(|p| !p.hidden).filter_map(|p| p.pts.or(p.dts)).min(),
-        };
-        let origin = origin.unwrap_or(0);
-        let address = |seconds: f64| match timing {
-            Timing::Presentation => origin.saturating_add(video.time_base.ticks(seconds)),
-            Timing::Ordinal => (seconds * rate.to_f64()).round() as i64,
-        };
-        let range = (content.start.filter(|s| *s > 0.0).map(address), content.end.map(address));
-        let shift = match (content.start, timing) {
-            (Some(start), _) if start > 0.0 => origin.saturating_add(video.time_base.ticks(start)),
-            _ => 0,
-        };
         Ok(Self {
             version: env!("CARGO_PKG_VERSION").into(),
             libraries: library_versions(),
@@ -221,6 +279,7 @@ impl Plan {
             length: SegmentLength { frames, snap },
             range,
             shift,
+            stream: settled.stream,
             renditions,
         })
     }
@@ -228,7 +287,37 @@ impl Plan {
     /// A layout that begins with the first packet.
     pub fn layout(&self) -> LayoutBuilder {
         LayoutBuilder::new(self.length, self.timing == Timing::Ordinal, self.range)
+            .reaching(self.margin().before)
     }
+}
+
+/// Keys at exact multiples of an interval, and the media segments of sets, need seams at exact multiples of frames.
+fn check_keys(
+    content: &ContentOptions,
+    rate: Rational,
+    rates: &[Rational],
+    stream: Option<&StreamFilters>,
+) -> Result<()> {
+    let what = match (content.packaging.is_some(), content.fixed_gop) {
+        (true, _) => "HLS and DASH",
+        (_, true) => "--fixed-gop",
+        _ => return Ok(()),
+    };
+    if let Some(stream) = stream.filter(|s| !s.same_frames) {
+        return Err(Error::usage(format!(
+            "{what}: {} may change the number of frames, and segments must be cut at exact numbers",
+            stream.because.join(", ")
+        ))
+        .hint("run a job with the filter first, into ffv1 for example"));
+    }
+    if rates.iter().any(|r| i64::from(r.num) * i64::from(rate.den) != i64::from(rate.num) * i64::from(r.den))
+    {
+        return Err(Error::usage(format!(
+            "{what}: --fps changes the number of frames, and segments must be cut at exact numbers"
+        ))
+        .hint("run a job with --fps first, into ffv1 for example"));
+    }
+    Ok(())
 }
 
 /// Makes the plan as soon as enough packets were seen.

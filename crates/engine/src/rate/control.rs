@@ -94,6 +94,10 @@ struct Best {
 
 struct Output {
     goal: Option<RateGoal>,
+    /// Seconds per tick of its frames' times.
+    tick: f64,
+    /// Its frames in one of the source.
+    frames_for_one: f64,
     /// Of each segment, oldest first.
     tries: Vec<Vec<Try>>,
     /// Of each segment: kept down for the buffer's sake.
@@ -142,10 +146,9 @@ pub struct Controller {
     stage: Stage,
     round: u32,
     gop: u32,
-    /// Ticks of a pilot, the first time, seconds per tick.
+    /// Ticks of a pilot, and the first time.
     pilot_ticks: i64,
     origin: i64,
-    tick: f64,
     warnings: Vec<String>,
 }
 
@@ -164,8 +167,10 @@ impl Controller {
                 _ => f64::from(s.frames) / plan.rate.to_f64(),
             })
             .collect();
-        let outputs = goals.into_iter().map(|goal| Output {
+        let outputs = goals.into_iter().enumerate().map(|(number, goal)| Output {
             goal,
+            tick: plan.clock(number).time_base.to_f64(),
+            frames_for_one: plan.frames_for_one(number),
             tries: vec![Vec::new(); segments.len()],
             limited: vec![false; segments.len()],
             pilots: BTreeMap::new(),
@@ -182,7 +187,6 @@ impl Controller {
             gop: plan.gop.max(1),
             pilot_ticks: base.ticks(PILOT_SECONDS).max(1),
             origin,
-            tick: base.to_f64(),
             warnings: Vec::new(),
         })
     }
@@ -203,7 +207,8 @@ impl Controller {
                 _ => 0.0,
             };
             if part.round == 0 {
-                let whole = whole_of_pilot(part, self.segments[id].frames, self.gop);
+                let frames = f64::from(self.segments[id].frames) * output.frames_for_one;
+                let whole = whole_of_pilot(part, frames.round() as u32, self.gop);
                 output.pilots.insert(result.segment, Seen { octaves, bits: whole });
             } else {
                 output.tries[id].push(Try { octaves, result: part.clone() });
@@ -484,7 +489,7 @@ impl Controller {
             let (times, bytes) = sizes(i as u32, &latest.result)?;
             let coded = times.iter().zip(bytes);
             let frames: Vec<Coded> = coded
-                .map(|(time, bytes)| Coded { time: *time as f64 * self.tick, bits: f64::from(bytes) * 8.0 })
+                .map(|(time, bytes)| Coded { time: *time as f64 * output.tick, bits: f64::from(bytes) * 8.0 })
                 .collect();
             all.push(bucket.segment(&frames));
         }

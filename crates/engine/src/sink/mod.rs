@@ -47,6 +47,8 @@ pub struct Finished {
 pub struct SinkJob {
     /// The plan.
     pub plan: Arc<Plan>,
+    /// Number of the output.
+    pub number: usize,
     /// Where the output goes.
     pub output: OutputTarget,
     /// Where its tracks go, if it is a rendition of a set.
@@ -221,7 +223,12 @@ impl Output<'_> {
             });
         };
         if frames == 0 {
-            return nothing("none of its frames could be decoded");
+            return nothing(
+                match job.plan.stream.is_some() || job.plan.renditions[job.number].pictures.fps.is_some() {
+                    true => "its frames don't come through the filters",
+                    false => "none of its frames could be decoded",
+                },
+            );
         }
         open.writer.video_ended();
         write_others(job, &mut open, None)?;
@@ -267,6 +274,7 @@ fn begin(
     depth: Option<u32>,
 ) -> Result<Open> {
     let plan = &job.plan;
+    let (clock, picture) = (plan.clock(job.number), &plan.renditions[job.number].allocation.settings.picture);
     let base = plan.video.time_base;
     let mut reader = SegmentReader::open(&first.path).map_err(|e| segment_error(&e))?;
     let header: SegmentHeader = reader.header().map_err(|e| segment_error(&e))?;
@@ -282,19 +290,19 @@ fn begin(
         Trim { start: plan.content.start.and(seconds(plan.range.0)), end: seconds(plan.range.1), shift };
     let others = Others::open(source, &job.streams, &job.mapped, 1, &job.format, trim)?;
     let mut params = header.params.clone();
-    params.side_data.extend(plan.video.params.side_data.iter().filter(|s| s.describes_picture()).cloned());
+    params.side_data.extend(picture.side_data.iter().filter(|s| s.describes_picture()).cloned());
     if params.field_order == 0 {
-        params.field_order = plan.video.params.field_order;
+        params.field_order = picture.field_order;
     }
     let mut streams = vec![MuxStream {
         params,
-        time_base: base,
-        frame_rate: Some(plan.rate),
+        time_base: clock.time_base,
+        frame_rate: Some(plan.renditions[job.number].allocation.settings.frame_rate),
         disposition: plan.video.disposition,
         metadata: video_metadata(&plan.video.metadata),
     }];
     streams.extend(others.streams().iter().cloned());
-    let first_time = facts.times.first().map_or(0, |t| t - plan.shift);
+    let first_time = facts.times.first().map_or(0, |t| t - plan.shift(job.number));
     let negative_times = if keeps_times(job) {
         NegativeTimes::Keep
     } else if MP4.contains(&job.format.name.as_str()) && first_time < 0 {
@@ -323,13 +331,13 @@ fn begin(
         Some(place) => {
             // All of a set are moved alike, as their first times are the same.
             let delay = (-first_time).max(0);
-            Writer::Tracks(Tracks::create(place, &streams, delay, i64::from(depth) * plan.frame_ticks)?)
+            Writer::Tracks(Tracks::create(place, &streams, delay, i64::from(depth) * clock.frame_ticks)?)
         }
         None => {
             Writer::File(Box::new(Muxer::create(&settings, &streams).map_err(|e| output_error(job, &e))?))
         }
     };
-    Ok(Open { writer, others, times: DecodeTimes::new(depth, plan.frame_ticks), header, bytes: 0 })
+    Ok(Open { writer, others, times: DecodeTimes::new(depth, clock.frame_ticks), header, bytes: 0 })
 }
 
 enum Added {
@@ -342,7 +350,8 @@ fn add(job: &SinkJob, open: &mut Open, finished: &Finished) -> Result<Added> {
     let id = finished.segment.id;
     let _span = job.trace.span(job.track, "mux", &[("segment", i64::from(id))]);
     fault::point("mux", id, 0)?;
-    let base = job.plan.video.time_base;
+    let clock = job.plan.clock(job.number);
+    let (base, shift) = (clock.time_base, job.plan.shift(job.number));
     let mut reader = SegmentReader::open(&finished.path).map_err(|e| segment_error(&e).in_segment(id))?;
     let header: SegmentHeader = reader.header().map_err(|e| segment_error(&e).in_segment(id))?;
     let facts: SegmentFacts = reader.trailer().map_err(|e| segment_error(&e).in_segment(id))?;
@@ -358,7 +367,7 @@ fn add(job: &SinkJob, open: &mut Open, finished: &Finished) -> Result<Added> {
     if facts.reorder > open.times.depth() {
         return Ok(Added::Deeper(facts.reorder));
     }
-    let times: Vec<i64> = facts.times.iter().map(|t| t - job.plan.shift).collect();
+    let times: Vec<i64> = facts.times.iter().map(|t| t - shift).collect();
     open.times.extend(&times);
     if let Some(first) = times.first() {
         job.trace.output_segment(job.track, id, base.seconds(*first));
@@ -366,13 +375,16 @@ fn add(job: &SinkJob, open: &mut Open, finished: &Finished) -> Result<Added> {
     if let Some(frames) = job.plan.media_frames {
         open.writer.cuts(times.iter().step_by(frames.max(1) as usize).copied());
     }
+    let own_times = job.plan.stream.is_some() || job.plan.renditions[job.number].pictures.fps.is_some();
     let next_start = match job.plan.timing {
-        crate::index::Timing::Presentation => finished.segment.end.map(|end| end - job.plan.shift),
+        // The next segment's first frame needn't stand where it begins.
+        _ if own_times => None,
+        crate::index::Timing::Presentation => finished.segment.end.map(|end| end * clock.factor - shift),
         crate::index::Timing::Ordinal => None,
     };
-    let last_duration = if facts.last_duration > 0 { facts.last_duration } else { job.plan.frame_ticks };
+    let last_duration = if facts.last_duration > 0 { facts.last_duration } else { clock.frame_ticks };
     while let Some(packet) = reader.next_packet().map_err(|e| segment_error(&e).in_segment(id))? {
-        let pts = packet.pts.unwrap_or(0) - job.plan.shift;
+        let pts = packet.pts.unwrap_or(0) - shift;
         let Ok(dts) = open.times.next(pts) else {
             return Err(
                 Error::new(ErrorKind::Internal, "decode times pass presentation times").in_segment(id)
@@ -416,17 +428,21 @@ fn write_others(job: &SinkJob, open: &mut Open, before: Option<f64>) -> Result<(
 /// Compares the file with the segments; returns the offset of all times in seconds, and what descriptions of the picture were lost.
 fn check(job: &SinkJob, target: &Target, done: &[Finished]) -> Result<(f64, Vec<String>)> {
     fault::point("check", 0, 0)?;
-    let base: Rational = job.plan.video.time_base;
+    let base: Rational = job.plan.clock(job.number).time_base;
     let no_times = job.format.no_timestamps;
     let mut checker = Checker::open(target.path(), &job.format.name, no_times, job.stop.clone())?;
     for finished in done {
         let mut reader = SegmentReader::open(&finished.path).map_err(|e| segment_error(&e))?;
         let facts: SegmentFacts = reader.trailer().map_err(|e| segment_error(&e))?;
-        let times: Vec<i64> = facts.times.iter().map(|t| t - job.plan.shift).collect();
+        let times: Vec<i64> = facts.times.iter().map(|t| t - job.plan.shift(job.number)).collect();
         checker.segment(finished.segment.id, &times, base)?;
     }
     let base = checker.time_base();
-    let lost = if no_times { Vec::new() } else { checker.lost(&job.plan.video.params.side_data) };
+    let lost = if no_times {
+        Vec::new()
+    } else {
+        checker.lost(&job.plan.renditions[job.number].allocation.settings.picture.side_data)
+    };
     let checked = checker.finish()?;
     let start = job.place.as_ref().map_or(0, Place::start);
     Ok((base.seconds(checked.offset) - start as f64, lost))

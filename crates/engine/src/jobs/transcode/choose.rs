@@ -23,6 +23,19 @@ pub(super) fn choose_run(job: &TranscodeJob, control: &Control, prepared: &mut P
     }
     .min(segments.max(1));
     let ordinal = plan.timing == Timing::Ordinal;
+    if let Some(stream) = &plan.stream {
+        let whole = format!("{}: it must see the whole stream", stream.because.join(", "));
+        if job.run.feed == Feed::Split {
+            return Err(Error::usage(format!("{whole}, which --feed split doesn't have"))
+                .hint("without --feed, or with --feed shared, one decoder filters for all workers"));
+        }
+        if job.run.isolate {
+            return Err(Error::usage(format!("{whole}, which worker processes (--isolate) don't have")));
+        }
+        if job.run.verify {
+            return Err(Error::usage(format!("{whole}, so --verify can't compare segments by themselves")));
+        }
+    }
     let pipe = prepared.pipe.is_some();
     let shared_out =
         plan.renditions.iter().any(|r| r.allocation.rate.as_ref().is_some_and(|g| g.scale.is_some()));
@@ -46,6 +59,7 @@ pub(super) fn choose_run(job: &TranscodeJob, control: &Control, prepared: &mut P
                 .push("--feed split: frames that are addressed by number need the shared feed".into());
             Feed::Shared
         }
+        _ if plan.stream.is_some() => Feed::Shared,
         Feed::Shared if job.run.isolate => {
             return Err(Error::usage("--isolate needs --feed split: a worker process decodes for itself"));
         }
@@ -74,6 +88,12 @@ pub(super) fn choose_run(job: &TranscodeJob, control: &Control, prepared: &mut P
         Some(frames) => Limits { items: frames.max(1), bytes: usize::MAX },
         None => Limits { items: wanted.min(fits).max(1), bytes: usize::try_from(room).unwrap_or(usize::MAX) },
     };
+    // A segment waits for frames after it, which are dealt while those before the next one wait there.
+    let margin = plan.margin();
+    let least = (margin.before + margin.after) as usize + 2;
+    if !margin.is_none() {
+        prepared.async_limits.items = prepared.async_limits.items.max(least);
+    }
     Ok(())
 }
 

@@ -104,7 +104,7 @@ fn conduct(
         }
         progress.segments_total.store(segments.len() as u32, Ordering::Relaxed);
         let frames = segments.iter().map(|s| u64::from(s.frames)).sum();
-        progress.frames_total.store(frames, Ordering::Relaxed);
+        progress.frames_total.store(prepared.plan.expected(frames), Ordering::Relaxed);
     }
     (control.events)(Event::Started {
         feed: prepared.feed,
@@ -189,6 +189,7 @@ fn start_sink(
 ) -> Result<()> {
     let sink_job = SinkJob {
         plan: context.plan.clone(),
+        number,
         output: job.outputs[number].clone(),
         place: place(job, number),
         format: prepared.formats[number].clone(),

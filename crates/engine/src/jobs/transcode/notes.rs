@@ -78,12 +78,13 @@ pub(super) fn after_run(
         let text = format!("{damages} damaged places, at {}{more} ({first})", times.join(", "));
         warn(format!("{file}: {text}; everything that a plain decode gives was transcoded"));
     }
-    // The source is the same for all outputs.
+    // The source is the same for all outputs. What filters over the whole stream give has their ticks.
+    let changed = prepared.plan.stream.as_ref().map_or(base, |s| s.graph.output);
     let firsts = report.results.iter().filter_map(|r| r.renditions.first());
     for (time, what) in firsts.flat_map(|r| &r.facts.changes).take(5) {
         warn(format!(
             "{file}: the picture changes at {:.3} s ({what}); converted to that of the beginning",
-            base.seconds(*time)
+            changed.seconds(*time)
         ));
     }
     for (output, rendition) in prepared.plan.renditions.iter().enumerate() {
@@ -99,7 +100,10 @@ pub(super) fn after_run(
     let promised: Option<u64> =
         prepared.segments.as_ref().map(|s| s.iter().map(|s| u64::from(s.frames)).sum());
     let frames = report.sinks.first().map_or(0, |s| s.frames);
-    if let Some(promised) = promised
+    let plan = &prepared.plan;
+    let one_for_one = plan.stream.as_ref().is_none_or(|s| s.same_frames)
+        && plan.renditions.first().is_none_or(|r| r.pictures.fps.is_none());
+    if let Some(promised) = promised.filter(|_| one_for_one)
         && promised != frames
     {
         warn(format!("{file}: its packets promise {promised} frames, decoding gives {frames}"));

@@ -13,12 +13,13 @@ use crate::options::{
     AudioOptions, ContentOptions, Feed, InputTarget, OutputOptions, OutputTarget, TranscodeJob, ladder,
 };
 use crate::package::{Container, codecs};
+use crate::plan::filters::{self, Source};
 use crate::plan::layout::{LayoutBuilder, Segment};
 use crate::plan::streams::{Action, MappedStream, map_streams};
 use crate::plan::{InputIdentity, Plan, Planned, Planner, RATE_BYTES, RATE_WINDOW};
 use crate::queue::Limits;
 use crate::sink::check_targets;
-use frameloom_media::{Input, OutputFormat, StreamKind};
+use frameloom_media::{CodecParams, Input, OutputFormat, Rational, StreamInfo, StreamKind};
 use std::collections::VecDeque;
 use std::time::Instant;
 
@@ -63,8 +64,9 @@ pub fn prepare(job: &TranscodeJob, control: &Control) -> Result<Prepared> {
         let packets = std::iter::from_fn(|| first.read().ok().flatten());
         add_frame_metadata(&mut described.streams[video], packets.take(FIRST_FRAME_WINDOW));
     }
-    let picture = &described.streams[video].params;
-    let (job, notes) = ladder::fit(job, picture.width.max(0) as u32, picture.height.max(0) as u32);
+    let (width, height) =
+        fitted_from(job, &described.streams[video]).map_err(|e| e.in_file(job.input.name()))?;
+    let (job, notes) = ladder::fit(job, width, height);
     let job = &job;
     let formats = output_formats(job)?;
     let mut prepared = match job.input {
@@ -76,6 +78,25 @@ pub fn prepare(job: &TranscodeJob, control: &Control) -> Result<Prepared> {
     note_index(job, &mut prepared)?;
     choose_run(job, control, &mut prepared)?;
     Ok(prepared)
+}
+
+/// The size of the pictures that a ladder is fitted to: the source's, or what filters make of it.
+fn fitted_from(job: &TranscodeJob, video: &StreamInfo) -> Result<(u32, u32)> {
+    let size = |params: &CodecParams| (params.width.max(0) as u32, params.height.max(0) as u32);
+    let rungs = job.outputs.iter().zip(&job.content.outputs);
+    let mut rungs = rungs.filter(|(target, _)| matches!(target, OutputTarget::Rendition { .. }));
+    let Some((_, first)) = rungs.next().filter(|_| job.sets.iter().any(|set| set.fitted)) else {
+        return Ok(size(&video.params));
+    };
+    let source = Source {
+        video,
+        rate: video.average_rate.unwrap_or(Rational::new(25, 1)),
+        timing: Timing::Presentation,
+        origin: 0,
+        range: (None, None),
+    };
+    let settled = filters::settle(&[&first.video], &source)?;
+    Ok(settled.outputs.first().map_or(size(&video.params), |(_, picture, ..)| size(picture)))
 }
 
 /// The containers of all outputs.
@@ -158,7 +179,8 @@ fn prepare_file(
     let pass = |input: &mut Input, timing| -> Result<(Planned, Summary)> {
         let mut planner = Some(Planner::new(|first| {
             let timing = if first.iter().any(|p| p.pts.is_none()) { Timing::Ordinal } else { timing };
-            Plan::new(identity.clone(), &job.content, &formats, &described.streams[video], timing, first)
+            let stream = &described.streams[video];
+            Plan::new(identity.clone(), &job.content, &formats, stream, described.start, timing, first)
         }));
         let mut planned: Option<Planned> = None;
         let mut each = |packet: &VideoPacket| {
@@ -230,7 +252,7 @@ fn prepare_pipe(
     add_frame_metadata(&mut described.streams[video], first.iter());
     let timing = indexer.summary().timing;
     let mut planner = Planner::new(|first| {
-        Plan::new(identity, &job.content, &formats, &described.streams[video], timing, first)
+        Plan::new(identity, &job.content, &formats, &described.streams[video], described.start, timing, first)
     });
     for packet in &seen {
         planner.push(*packet);

@@ -51,7 +51,8 @@ impl ReaderListener {
 impl Listener for ReaderListener {
     fn decided(&mut self, segment: &Segment) -> Result<()> {
         self.decided += 1;
-        self.context.progress.frames_total.fetch_add(u64::from(segment.frames), Ordering::Relaxed);
+        let expected = self.context.plan.expected(segment.frames.into());
+        self.context.progress.frames_total.fetch_add(expected, Ordering::Relaxed);
         if self.split {
             self.gate.enter();
         }
@@ -111,7 +112,9 @@ pub(super) fn start_reader(
         let first = Segment::whole();
         let task = context.task(&first, 0)?;
         // One decoder feeds everybody: it may use all cores.
-        let threads = Device::cpu().cores.min(16) as u32;
+        let cores = Device::cpu().cores.min(16) as u32;
+        // What a decoder makes of damage depends on its threads, and filters carry it on.
+        let threads = if task.stream.is_some() { 1 } else { cores };
         Some(Dealer::new(&task, threads, budget, &context.cancel, &context.trace, &context.metrics)?)
     };
     let ReaderEnds { work, messages, gate, others, resumed } = ends;
