@@ -1,4 +1,5 @@
 // Eight-bit planes to another size by two samples each way, steps of up to two: a thread makes four neighbouring bytes of eight rows.
+// It computes what `sample` computes, bit for bit: weights across are 32768ths, so that sums across are whole and exact.
 #include "device.cuh"
 
 // A plane of one component, or of two in turn. The host's `Scale` is the same.
@@ -42,6 +43,12 @@ GLOBAL BLOCKS(4) void bilinear_u8(Scale p) {
             weights[k] = w[k / 2];
         }
     }
+    // 32768ths of both neighbours, the first one's in the lower half.
+    u32 shares[4];
+    UNROLL for (u32 k = 0; k < 4; k++) {
+        u32 second = as_bits(fused(weights[k], 32768.0f, WHOLE)) & 0xffff;
+        shares[k] = 32768 + second * 0xffff;
+    }
     u32 word = starts[0] / 4, bits = starts[0] % 4 * 8;
     u32 next = plane.x.next * plane.components;
     // For two of them at once: which bytes are the first one's neighbours, and the second one's.
@@ -78,20 +85,22 @@ GLOBAL BLOCKS(4) void bilinear_u8(Scale p) {
             }
         }
         UNROLL for (u32 r = 0; r < 4; r++) {
+            // 2^23 and 32768 times the values.
             float lines[2][4];
             UNROLL for (u32 l = 0; l < 2; l++) {
                 u32 low = shift_pair(words[r][l][0], words[r][l][1], bits);
                 u32 high = shift_pair(words[r][l][1], words[r][l][2], bits);
-                UNROLL for (u32 k = 0; k < 4; k++) {
+                UNROLL for (u32 k = 0; k < 4; k += 2) {
                     u32 both = permute(low, high, bytes[k / 2]);
-                    float a = as_float(permute(both, WHOLE_BITS, k % 2 ? 0x7652 : 0x7650));
-                    float b = as_float(permute(both, WHOLE_BITS, k % 2 ? 0x7653 : 0x7651));
-                    lines[l][k] = fused(weights[k], b - a, a - WHOLE);
+                    lines[l][k] = as_float(two_lower(shares[k], both, WHOLE_BITS));
+                    lines[l][k + 1] = as_float(two_upper(shares[k + 1], both, WHOLE_BITS));
                 }
             }
             u32 v[4];
-            UNROLL for (u32 k = 0; k < 4; k++)
-                v[k] = as_bits(fused(down[r], lines[1][k] - lines[0][k], lines[0][k]) + WHOLE);
+            UNROLL for (u32 k = 0; k < 4; k++) {
+                float value = fused(down[r], lines[1][k] - lines[0][k], lines[0][k] - WHOLE);
+                v[k] = as_bits(fused(value, 1.0f / 32768.0f, WHOLE));
+            }
             u32 out = permute(permute(v[0], v[1], 0x0040), permute(v[2], v[3], 0x0040), 0x5410);
             if (y + r < plane.height) {
                 if (whole) {

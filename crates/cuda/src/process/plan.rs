@@ -175,9 +175,10 @@ impl Plan {
                 break;
             }
             let chroma_in = if needed(table as u32) { table == 1 } else { table == 0 && needed(1) };
+            let whole = from.sample == Sample::U8;
             let (across, down) = (
-                Weights::new(c.t.filter, &axis(c, true, chroma_out, chroma_in)),
-                Weights::new(c.t.filter, &axis(c, false, chroma_out, chroma_in)),
+                Weights::new(c.t.filter, &axis(c, true, chroma_out, chroma_in), whole),
+                Weights::new(c.t.filter, &axis(c, false, chroma_out, chroma_in), whole),
             );
             pass.x[table] = self.table(&across);
             pass.y[table] = self.table(&down);

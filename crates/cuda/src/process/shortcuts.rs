@@ -150,7 +150,7 @@ fn nv12_rgb(c: &Context<'_>, plan: &mut Plan) -> bool {
         }
         Some(both)
     };
-    let both = |at: f64| Some((quarters(at, 0.0, -1)?, quarters(at, 1.0, 0)?));
+    let both = |at: f64| Some([quarters(at, 0.0, -1)?, quarters(at, 1.0, 0)?]);
     let (Some(across), Some(down)) = (both(location.across()), both(location.down())) else { return false };
 
     let (luma, chroma) = (place(c.from, 0), place(c.from, 1));
@@ -200,10 +200,11 @@ fn nv12_rgb(c: &Context<'_>, plan: &mut Plan) -> bool {
         height: height as u32,
         last_pair: (width.div_ceil(2) * 2 - 2) as u32,
         last_row: (height.div_ceil(2) - 1) as u32,
-        across_even: across.0,
-        across_odd: across.1,
-        down_even: down.0,
-        down_odd: down.1,
+        weights: down.map(|[upper, lower]| {
+            across.map(|[left, right]| {
+                upper * left | (upper * right) << 8 | (lower * left) << 16 | (lower * right) << 24
+            })
+        }),
         out,
     };
     plan.steps.push(Step::Nv12Rgb(name, pixels as u32, step));
@@ -236,8 +237,8 @@ fn bilinear(c: &Context<'_>, plan: &mut Plan) -> bool {
         let (source, target) = (place(c.from, n), place(c.to, n));
         let target_at = target.offset + y as u64 * u64::from(target.pitch) + (x * together) as u64;
         let row = c.from.planes[n].row;
-        let across = Weights::new(c.t.filter, &axis(c, true, chroma, chroma));
-        let down = Weights::new(c.t.filter, &axis(c, false, chroma, chroma));
+        let across = Weights::new(c.t.filter, &axis(c, true, chroma, chroma), true);
+        let down = Weights::new(c.t.filter, &axis(c, false, chroma, chroma), true);
         // Eight neighbouring bytes must hold what four need.
         let narrow = across.starts.chunks(4 / together).all(|starts| {
             let last = starts[starts.len() - 1] - starts[0];

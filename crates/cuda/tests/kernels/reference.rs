@@ -80,6 +80,22 @@ fn weights(
     all.into_iter().map(|(j, w)| (j, w / sum)).collect()
 }
 
+/// Of 8-bit samples, where there are never more than two: the first's weight is rounded to 1/32768, the second has the rest.
+fn in_32768ths(sample: Sample, mut lists: Vec<Option<Vec<(usize, f64)>>>) -> Vec<Option<Vec<(usize, f64)>>> {
+    let counts = |list: &Vec<(usize, f64)>| list.iter().filter(|(_, w)| w.abs() > 1e-9).count();
+    let most = lists.iter().flatten().map(counts).max();
+    if sample == Sample::U8 && most == Some(2) {
+        for list in lists.iter_mut().flatten() {
+            list.retain(|(_, w)| w.abs() > 1e-9);
+            if let [(_, a), (_, b)] = list.as_mut_slice() {
+                *a = (*a * 32768.0).round_ties_even() / 32768.0;
+                *b = 1.0 - *a;
+            }
+        }
+    }
+    lists
+}
+
 fn luma_weights(matrix: Matrix) -> (f64, f64, f64) {
     let (r, b) = match matrix {
         Matrix::Bt601 => (0.299, 0.114),
@@ -191,7 +207,7 @@ pub fn transform(source: &Host, t: &Transform) -> Vec<Exact> {
                         let shrink = cut as f64 / size as f64;
                         let step = a.spacing as usize;
                         let (low, high) = (begin / step, (begin + cut).div_ceil(step));
-                        (0..count)
+                        let lists: Vec<Option<Vec<(usize, f64)>>> = (0..count)
                             .map(|i| {
                                 let group = b.spacing as usize;
                                 let inside = (i + 1) * group > pad && i * group < pad + size;
@@ -201,7 +217,8 @@ pub fn transform(source: &Host, t: &Transform) -> Vec<Exact> {
                                     weights(t.filter, u, a, b, shrink, low, high)
                                 })
                             })
-                            .collect()
+                            .collect();
+                        in_32768ths(from.sample, lists)
                     })
                     .collect()
             };
