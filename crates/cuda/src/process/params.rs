@@ -81,7 +81,7 @@ pub(crate) struct ScaledPlane {
     pub from_pitch: u32,
     pub to_pitch: u32,
     pub components: u32,
-    pub last_word: u32,
+    pub unused: u32,
     pub width: u32,
     pub height: u32,
     pub x: Table,

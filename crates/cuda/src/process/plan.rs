@@ -193,10 +193,10 @@ impl Plan {
         pass
     }
 
-    /// Puts weights where the GPU finds them. Tables go on to a multiple of four, as threads read four at once.
+    /// Puts weights where the GPU finds them. Tables go on to a multiple of eight, as threads read four or eight at once.
     pub(super) fn table(&mut self, weights: &Weights) -> Table {
         let count = weights.starts.len();
-        let stride = count.next_multiple_of(4);
+        let stride = count.next_multiple_of(8);
         let starts = self.tables.len() as u64;
         for i in 0..stride {
             self.tables.extend(weights.starts[i.min(count - 1)].to_le_bytes());

@@ -236,7 +236,6 @@ fn bilinear(c: &Context<'_>, plan: &mut Plan) -> bool {
         let (y, height) = span(c.inner.y, c.inner.height, sy);
         let (source, target) = (place(c.from, n), place(c.to, n));
         let target_at = target.offset + y as u64 * u64::from(target.pitch) + (x * together) as u64;
-        let row = c.from.planes[n].row;
         let across = Weights::new(c.t.filter, &axis(c, true, chroma, chroma), true);
         let down = Weights::new(c.t.filter, &axis(c, false, chroma, chroma), true);
         // Eight neighbouring bytes must hold what four need.
@@ -255,7 +254,7 @@ fn bilinear(c: &Context<'_>, plan: &mut Plan) -> bool {
             from_pitch: source.pitch,
             to_pitch: target.pitch,
             components: together as u32,
-            last_word: ((row - 1) / 4) as u32,
+            unused: 0,
             width: (width * together) as u32,
             height: height as u32,
             x: plan.table(&across),
