@@ -228,8 +228,8 @@ impl PinnedPool {
 
     pub(crate) fn trim(&self, gpu: &Gpu) -> Result<()> {
         let idle = lock(&self.0).all_idle();
-        // SAFETY: ours, and nobody else has them.
         idle.into_iter().try_for_each(|address| {
+            // SAFETY: ours, and nobody else has them.
             gpu.check("cuMemFreeHost", unsafe { sys::cuMemFreeHost(address as *mut c_void) })
         })
     }
@@ -312,7 +312,7 @@ mod tests {
     fn sizes_are_rounded_up_by_at_most_a_quarter() {
         for bytes in [1, 4096, 4097, 100_000, 3_110_400, 12_441_600, 1 << 30, (1 << 30) + 1] {
             let class = class(bytes);
-            assert!(class >= bytes && class % 4096 == 0, "{bytes} {class}");
+            assert!(class >= bytes && class.is_multiple_of(4096), "{bytes} {class}");
             assert!(bytes < 32768 || class <= bytes + bytes / 4, "{bytes} {class}");
         }
     }

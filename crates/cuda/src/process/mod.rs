@@ -192,8 +192,8 @@ pub unsafe fn transform_to_address(
 ) -> Result<Event> {
     let Some(first) = pictures.first() else { return stream.record() };
     same_layout(stream, pictures)?;
-    let aligned = (address as usize | stride) % 16 == 0;
-    if (address as usize | stride) % layout.format.sample.bytes() != 0 {
+    let aligned = (address as usize | stride).is_multiple_of(16);
+    if !(address as usize | stride).is_multiple_of(layout.format.sample.bytes()) {
         let why = "the target's pictures don't begin at whole samples";
         return Err(stream.gpu().error(Kind::Unsupported, "transform_into", why));
     }

@@ -23,7 +23,7 @@ fn repack(c: &Context<'_>, plan: &mut Plan) -> bool {
         || from.chroma_shift() == to.chroma_shift()
             && (from.chroma_shift() == (0, 0) || c.t.colour.from.chroma == c.t.colour.to.chroma);
     let (sx, sy) = if gray { (0, 0) } else { from.chroma_shift() };
-    let whole = |at: usize, log2: u8| at % (1 << log2) == 0;
+    let whole = |at: usize, log2: u8| at.is_multiple_of(1 << log2);
     let on_grid = whole(c.crop.x, sx) && whole(c.inner.x, sx) && whole(c.crop.y, sy) && whole(c.inner.y, sy);
     let interleaved = |f: Format| f.arrangement == Arrangement::Interleaved;
     if !plain(c) || !same_size(c) || !chroma_stays || !on_grid || interleaved(from) != interleaved(to) {
@@ -87,7 +87,7 @@ fn repack(c: &Context<'_>, plan: &mut Plan) -> bool {
         _ => ("repack_16_16", 2),
     };
     if from.model == Model::Gray && to.model != Model::Gray {
-        let mut neutral = fill(c, |_| ((top(to.sample) as u32 + 1) / 2) << shift(to.sample));
+        let mut neutral = fill(c, |_| (top(to.sample) as u32).div_ceil(2) << shift(to.sample));
         for plane in &mut neutral.component {
             // All of it: nothing is left alone.
             (plane.left, plane.right) = (0, 0);
@@ -162,7 +162,7 @@ fn nv12_rgb(c: &Context<'_>, plan: &mut Plan) -> bool {
     let sources = luma_at | chroma_at | u64::from(luma.pitch | chroma.pitch);
     let alone = if to.arrangement == Arrangement::Interleaved { 1 } else { 3 };
     let targets = out[..alone].iter().fold(0, |all, out| all | out.offset | u64::from(out.pitch));
-    let on_grid = c.crop.x % 2 == 0 && c.crop.y % 2 == 0;
+    let on_grid = c.crop.x.is_multiple_of(2) && c.crop.y.is_multiple_of(2);
     let (width, height) = (c.crop.width, c.crop.height);
     let main = width / pixels * pixels;
     if !on_grid || sources % pixels as u64 != 0 || targets % 16 != 0 || !c.aligned || main == 0 {
@@ -202,7 +202,9 @@ fn nv12_rgb(c: &Context<'_>, plan: &mut Plan) -> bool {
         last_row: (height.div_ceil(2) - 1) as u32,
         weights: down.map(|[upper, lower]| {
             across.map(|[left, right]| {
-                upper * left | (upper * right) << 8 | (lower * left) << 16 | (lower * right) << 24
+                u32::from_le_bytes(
+                    [upper * left, upper * right, lower * left, lower * right].map(|w| w as u8),
+                )
             })
         }),
         out,
@@ -244,7 +246,7 @@ fn bilinear(c: &Context<'_>, plan: &mut Plan) -> bool {
             (last as usize + 2) * together <= 8
         });
         let all = source.offset | target_at | u64::from(source.pitch | target.pitch);
-        if across.taps > 2 || down.taps > 2 || !narrow || all % 4 != 0 {
+        if across.taps > 2 || down.taps > 2 || !narrow || !all.is_multiple_of(4) {
             plan.tables.clear();
             return false;
         }
