@@ -371,9 +371,10 @@ fn check(layout: &Layout) -> std::result::Result<(), String> {
     let fits = layout.planes.len() == format.planes()
         && layout.planes.iter().enumerate().all(|(n, plane)| {
             let (row, rows) = format.plane_size(n, layout.width, layout.height);
-            let end = plane.offset + plane.pitch * (rows - 1) + row;
+            let before = plane.pitch.checked_mul(rows - 1).and_then(|all| all.checked_add(plane.offset));
+            let end = before.and_then(|before| before.checked_add(row));
             row <= plane.pitch
-                && end <= layout.bytes
+                && end.is_some_and(|end| end <= layout.bytes)
                 && plane.pitch % bytes == 0
                 && plane.offset % bytes == 0
                 && plane.pitch <= 1 << 24

@@ -391,5 +391,13 @@ fn what_cannot_be_done_is_refused() {
         let target = Target::tensor(&buffer, Format::RGB24, 16, 16);
         let e = transform_into(&stream, &picture, &same(16, 16, Format::RGB24), &target).unwrap_err();
         assert!(e.to_string().contains("don't fit"), "{e}");
+        // A layout whose planes lie beyond its bytes.
+        let large = DeviceBuffer::new(&stream, 4096).unwrap();
+        let mut target = Target::tensor(&large, Format::RGB24, 16, 16);
+        for (offset, pitch) in [(100, 48), (0, 47), (0, usize::MAX / 8), (usize::MAX - 4, 48)] {
+            (target.layout.planes[0].offset, target.layout.planes[0].pitch) = (offset, pitch);
+            let e = transform_into(&stream, &picture, &same(16, 16, Format::RGB24), &target).unwrap_err();
+            assert_eq!(e.kind, Kind::Unsupported, "{e}");
+        }
     }
 }
