@@ -8,7 +8,7 @@ compiler=${CLANG:-clang}
 body=$(mktemp)
 trap 'rm -f "$body"' EXIT
 # Contraction is off: what is to be fused says so, and every GPU computes the same.
-"$compiler" -x cuda --cuda-device-only --cuda-gpu-arch=sm_60 -nocudainc -nocudalib -S -O3 -ffp-contract=off \
+"$compiler" -x cuda --cuda-device-only --cuda-gpu-arch=sm_61 -nocudainc -nocudalib -S -O3 -ffp-contract=off \
     -Wall -Wextra -Werror -Wno-unknown-cuda-version -o "$body" all.cu
 {
     # The test `the_ptx_is_that_of_the_source` compares this line.

@@ -1,6 +1,6 @@
 //! How fast the kernels are, beside a copy of memory to memory on the same GPU: bytes read and written in a second.
 //!
-//! `cargo run --release -p frameloom-cuda --example kernels_bench [-- BATCH [SECONDS]]`. Batches are dealt from several sets that
+//! `cargo run --release -p frameloom-cuda --example kernels_bench [-- BATCH [SECONDS [NAME]]]`. Batches are dealt from several sets that
 //! together are larger than the cache. Every way is timed several times; the table has the median and the span.
 
 use frameloom_cuda::copy::{HostPlane, upload};
@@ -108,7 +108,8 @@ fn main() -> Result<()> {
         ),
         ("rgb24 to nv12", Format::RGB24, same(Format::NV12)),
     ];
-    for (name, from, t) in ways {
+    let only = std::env::args().nth(3).unwrap_or_default();
+    for (name, from, t) in ways.into_iter().filter(|(name, ..)| name.contains(&only)) {
         // A few different pictures; the same one more than once in a batch would be read from the cache.
         let sets: Vec<Vec<Picture>> = (0..SETS)
             .map(|set| {

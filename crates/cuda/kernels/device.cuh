@@ -35,6 +35,22 @@ DEVICE u32 shift_pair(u32 low, u32 high, u32 bits) {
     asm("shf.r.wrap.b32 %0, %1, %2, %3;" : "=r"(r) : "r"(low), "r"(high), "r"(bits));
     return r;
 }
+// Whole numbers: the two halves of `weights` by the lower (upper) two bytes of `bytes`, or four bytes by four, and `sum`.
+DEVICE u32 two_lower(u32 weights, u32 bytes, u32 sum) {
+    u32 r;
+    asm("dp2a.lo.u32.u32 %0, %1, %2, %3;" : "=r"(r) : "r"(weights), "r"(bytes), "r"(sum));
+    return r;
+}
+DEVICE u32 two_upper(u32 weights, u32 bytes, u32 sum) {
+    u32 r;
+    asm("dp2a.hi.u32.u32 %0, %1, %2, %3;" : "=r"(r) : "r"(weights), "r"(bytes), "r"(sum));
+    return r;
+}
+DEVICE u32 four_bytes(u32 weights, u32 bytes, u32 sum) {
+    u32 r;
+    asm("dp4a.u32.u32 %0, %1, %2, %3;" : "=r"(r) : "r"(weights), "r"(bytes), "r"(sum));
+    return r;
+}
 DEVICE float fused(float a, float b, float c) { return __builtin_fmaf(a, b, c); }
 // As `fused`, then cut to 0 to 1.
 DEVICE float fused_unit(float a, float b, float c) {

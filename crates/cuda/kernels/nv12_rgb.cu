@@ -1,5 +1,5 @@
 // NV12 to RGB at the same size. A thread makes two rows of as many pixels as fill 16 bytes of the destination, and computes what
-// `sample` computes, bit for bit: chroma is interpolated by whole quarters, which is exact.
+// `sample` computes, bit for bit: chroma is interpolated by whole sixteenths, which is exact.
 #include "device.cuh"
 
 // The host's `Nv12Rgb` is the same.
@@ -9,8 +9,8 @@ struct Nv12Rgb {
     u32 luma_pitch, chroma_pitch;
     u32 width, height;            // width: a multiple of the pixels of a thread
     u32 last_pair, last_row;      // of chroma: byte in a row, and row
-    u32 across_even[2], across_odd[2]; // quarters of the chroma before and at the pixel; at it and after it
-    u32 down_even[2], down_odd[2];
+    // For an even and an odd row, an even and an odd pixel of it: sixteenths of four samples of chroma, the upper two first.
+    u32 weights[2][2];
     Out out[3]; // m[1] and m[2] are for sixteenths
 };
 
@@ -28,15 +28,14 @@ template <u32 WORDS> DEVICE void words_at(u64 at, u32 *words) {
     }
 }
 
-// Four pixels of a row: `u` and `v` hold sixteenths, even pixels' in [0], odd ones' in [1], two pixels in each.
+// Four pixels of a row. `cbs` and `crs` hold chroma's samples around the first, around the second and third, and around the fourth.
 template <Target T>
-DEVICE void four(const Nv12Rgb &p, u32 luma, const u32 (&u)[2], const u32 (&v)[2], float (&f)[3][4], u32 (&bytes)[3]) {
+DEVICE void four(const Nv12Rgb &p, u32 luma, const u32 (&weights)[2], const u32 (&cbs)[3], const u32 (&crs)[3],
+                 float (&f)[3][4], u32 (&bytes)[3]) {
     UNROLL for (u32 k = 0; k < 4; k++) {
         float y = as_float(permute(luma, WHOLE_BITS, 0x7650 + k)) - WHOLE;
-        u32 half = k / 2 ? 0x7632 : 0x7610;
-        // 0x4B00 above sixteen bits: those of WHOLE.
-        float cb = as_float(permute(u[k % 2], WHOLE_BITS, half)) - WHOLE;
-        float cr = as_float(permute(v[k % 2], WHOLE_BITS, half)) - WHOLE;
+        float cb = as_float(four_bytes(weights[k % 2], cbs[(k + 1) / 2], WHOLE_BITS)) - WHOLE;
+        float cr = as_float(four_bytes(weights[k % 2], crs[(k + 1) / 2], WHOLE_BITS)) - WHOLE;
         f[0][k] = fused(p.out[0].m[2], cr, p.out[0].o);
         f[1][k] = fused(p.out[1].m[1], cb, fused(p.out[1].m[2], cr, p.out[1].o));
         f[2][k] = fused(p.out[2].m[1], cb, p.out[2].o);
@@ -54,15 +53,6 @@ DEVICE void four(const Nv12Rgb &p, u32 luma, const u32 (&u)[2], const u32 (&v)[2
     }
 }
 
-// Chroma of one row of luma, weighed down already, to its even and its odd pixels. `w` has the words of a thread, and one before and
-// after, each two samples.
-template <u32 WORDS>
-DEVICE void spread(const Nv12Rgb &p, const u32 (&w)[WORDS + 2], u32 at, u32 (&out)[2]) {
-    u32 before = permute(w[at], w[at + 1], 0x5432), after = permute(w[at + 1], w[at + 2], 0x5432);
-    out[0] = before * p.across_even[0] + w[at + 1] * p.across_even[1];
-    out[1] = w[at + 1] * p.across_odd[0] + after * p.across_odd[1];
-}
-
 template <Target T> DEVICE void nv12_rgb(const Nv12Rgb &p) {
     const u32 PIXELS = T == FLOATS ? 4 : T == HALVES ? 8 : 16, WORDS = PIXELS / 4;
     u32 x = (block_x() * threads_x() + thread_x()) * PIXELS;
@@ -75,41 +65,40 @@ template <Target T> DEVICE void nv12_rgb(const Nv12Rgb &p) {
         u32 row = y / 2;
         u32 rows[3] = {row ? row - 1 : 0, row, row < p.last_row ? row + 1 : p.last_row};
         bool second = y + 1 < p.height;
-        u32 luma[2][WORDS], u[3][WORDS + 2], v[3][WORDS + 2];
+        u32 luma[2][WORDS];
         u64 at = from + p.luma + (u64)y * p.luma_pitch + x;
         words_at<WORDS>(at, luma[0]);
         words_at<WORDS>(second ? at + p.luma_pitch : at, luma[1]);
-        u32 chroma[3][WORDS + 2];
+        // Chroma as it lies, pixels 0 to 3 of a word, and with the pair before and half of it: pixels -2 to 1.
+        u32 chroma[3][WORDS], between[3][WORDS + 1];
         u32 left = x ? x - 2 : 0, right = x + PIXELS <= p.last_pair ? x + PIXELS : p.last_pair;
         UNROLL for (u32 r = 0; r < 3; r++) {
             u64 line = from + p.chroma + (u64)rows[r] * p.chroma_pitch;
-            words_at<WORDS>(line + x, &chroma[r][1]);
-            chroma[r][0] = (u32)load<u16>(line + left) << 16;
-            chroma[r][WORDS + 1] = load<u16>(line + right);
+            words_at<WORDS>(line + x, chroma[r]);
+            between[r][0] = (u32)load<u16>(line + left) << 16;
+            between[r][WORDS] = load<u16>(line + right);
         }
         UNROLL for (u32 r = 0; r < 3; r++) {
-            UNROLL for (u32 i = 0; i < WORDS + 2; i++) {
-                u[r][i] = chroma[r][i] & 0x00ff00ff;
-                v[r][i] = permute(chroma[r][i], 0, 0x4341);
-            }
+            between[r][0] = permute(between[r][0], chroma[r][0], 0x5432);
+            UNROLL for (u32 i = 1; i < WORDS; i++) between[r][i] = permute(chroma[r][i - 1], chroma[r][i], 0x5432);
+            between[r][WORDS] = permute(chroma[r][WORDS - 1], between[r][WORDS], 0x5432);
         }
         UNROLL for (u32 r = 0; r < 2; r++) {
-            u32 a = r ? p.down_odd[0] : p.down_even[0], b = r ? p.down_odd[1] : p.down_even[1];
-            u32 du[WORDS + 2], dv[WORDS + 2];
-            UNROLL for (u32 i = 0; i < WORDS + 2; i++) {
-                du[i] = u[r][i] * a + u[r + 1][i] * b;
-                dv[i] = v[r][i] * a + v[r + 1][i] * b;
-            }
             u32 bytes[3][4];
             float f[3][4];
             UNROLL for (u32 i = 0; i < WORDS; i++) {
-                u32 su[2], sv[2], four_bytes[3];
-                spread<WORDS>(p, du, i, su);
-                spread<WORDS>(p, dv, i, sv);
-                four<T>(p, luma[r][i], su, sv, f, four_bytes);
+                u32 around[3][2] = {{between[r][i], between[r + 1][i]},
+                                    {chroma[r][i], chroma[r + 1][i]},
+                                    {between[r][i + 1], between[r + 1][i + 1]}};
+                u32 cb[3], cr[3], made[3];
+                UNROLL for (u32 k = 0; k < 3; k++) {
+                    cb[k] = permute(around[k][0], around[k][1], 0x6420);
+                    cr[k] = permute(around[k][0], around[k][1], 0x7531);
+                }
+                four<T>(p, luma[r][i], p.weights[r], cb, cr, f, made);
                 UNROLL for (u32 c = 0; c < 3; c++) {
                     if (T == BYTES || T == PACKED) {
-                        bytes[c][i] = four_bytes[c];
+                        bytes[c][i] = made[c];
                     } else if (T == HALVES) {
                         u32 h[4];
                         UNROLL for (u32 k = 0; k < 4; k++) h[k] = half_of(f[c][k]);

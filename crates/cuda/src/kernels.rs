@@ -11,7 +11,7 @@ use std::collections::HashMap;
 use std::ffi::{CString, c_void};
 use std::sync::Mutex;
 
-/// All kernels, for any GPU since 2016 (compute capability 6.0).
+/// All kernels, for GPUs of compute capability 6.1 and later: all since 2016 but the Tesla P100, which can't multiply bytes by fours.
 const PTX: &str = include_str!("../kernels/frameloom.ptx");
 
 /// The kernels, loaded for one GPU.

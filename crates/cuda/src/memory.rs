@@ -113,11 +113,14 @@ pub struct DeviceBuffer {
 }
 
 impl DeviceBuffer {
+    /// So many bytes behind a buffer may be read too: kernels read whole words, and a few more than they need.
+    const BEHIND: usize = 16;
+
     /// So many bytes (at an address that is a multiple of 256), for work in `stream`, which waits for whoever had them before.
     pub fn new(stream: &Stream, bytes: usize) -> Result<Self> {
         let gpu = stream.gpu();
         gpu.bind()?;
-        let class = class(bytes);
+        let class = class(bytes + Self::BEHIND);
         let pool = gpu.memory();
         let idle = lock(&pool.0).take(class);
         if let Some(idle) = idle {

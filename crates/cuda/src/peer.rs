@@ -201,7 +201,8 @@ pub fn split_rows(height: usize, parts: usize, align: usize) -> Vec<Range<usize>
 pub fn strip(picture: &Picture, rows: Range<usize>, halo: usize, stream: &Stream) -> Result<Strip> {
     let whole = picture.layout();
     let step = 1 << whole.format.chroma_shift().1;
-    let on_grid = rows.start % step == 0 && (rows.end % step == 0 || rows.end == whole.height);
+    let on_grid =
+        rows.start.is_multiple_of(step) && (rows.end.is_multiple_of(step) || rows.end == whole.height);
     if rows.is_empty() || rows.end > whole.height || !on_grid {
         let why = format!("rows {rows:?} of {} are no strip", whole.height);
         return Err(stream.gpu().error(Kind::Unsupported, "strip", why));

@@ -78,18 +78,28 @@ impl Picture {
         Ok(buffers.into_iter().map(picture).collect())
     }
 
-    /// As [`Picture::read`], of several pictures at once.
+    /// As [`Picture::read`], of several pictures at once. `read` also says after which event it needs them no more.
     pub fn read_all<T>(
         stream: &Stream,
         pictures: &[Self],
-        read: impl FnOnce(&[u64]) -> Result<T>,
+        read: impl FnOnce(&[u64]) -> Result<(T, Event)>,
     ) -> Result<T> {
         pictures.iter().try_for_each(|picture| stream.wait(&picture.0.ready))?;
         let addresses: Vec<u64> = pictures.iter().map(Self::address).collect();
-        let done = read(&addresses);
-        let read = stream.record()?;
-        pictures.iter().for_each(|picture| picture.0.buffer.used_until(read.clone()));
-        done
+        let used = |until: &Event| pictures.iter().for_each(|p| p.0.buffer.used_until(until.clone()));
+        match read(&addresses) {
+            Ok((done, until)) => {
+                used(&until);
+                Ok(done)
+            }
+            Err(e) => {
+                // Part of the work may be under way.
+                if let Ok(until) = stream.record() {
+                    used(&until);
+                }
+                Err(e)
+            }
+        }
     }
 
     /// Its GPU.

@@ -2,7 +2,8 @@
 //!
 //! A sample of the destination lies at `p` on the source's grid, whose samples lie at the whole numbers. Sample `j` has the weight
 //! `k((j - p) / w) `, where `k` is the filter's function and `w` its widening; samples outside of the picture (or of what was cut
-//! out of it) don't exist: the rest is made to sum to one. That is what PIL does.
+//! out of it) don't exist: the rest is made to sum to one. That is what PIL does. Where no more than two samples ever count and
+//! samples have 8 bits, weights are rounded to 1/32768, by which sums are exact.
 
 use serde::{Deserialize, Serialize};
 
@@ -115,7 +116,8 @@ pub(crate) struct Weights {
 }
 
 impl Weights {
-    pub(crate) fn new(filter: Filter, axis: &Axis) -> Self {
+    /// `whole`: two weights are 32768ths.
+    pub(crate) fn new(filter: Filter, axis: &Axis, whole: bool) -> Self {
         let widening = axis.widening(filter);
         let rows: Vec<(i64, Vec<f64>)> = (0..axis.count)
             .map(|i| row(filter, axis.position(axis.first + i as i64), widening, axis.low, axis.high))
@@ -128,8 +130,17 @@ impl Weights {
             // All samples that count for any are to exist for each, also those of weight zero.
             let moved = start.min(axis.high - most as i64);
             starts.push(moved as u32);
+            let at = (start - moved) as usize;
+            if whole && most == 2 {
+                // The second's is what the first's leaves.
+                let first = if at == 0 { weights[0] } else { 0.0 };
+                let second = 1.0 - (first * 32768.0).round_ties_even() / 32768.0;
+                all[i * taps] = (1.0 - second) as f32;
+                all[i * taps + 1] = second as f32;
+                continue;
+            }
             for (k, weight) in weights.into_iter().enumerate() {
-                all[i * taps + (start - moved) as usize + k] = weight as f32;
+                all[i * taps + at + k] = weight as f32;
             }
         }
         Self { taps, single: most == 1, starts, weights: all }
@@ -202,7 +213,7 @@ mod tests {
     }
 
     fn weights(filter: Filter, from: usize, to: usize) -> Weights {
-        Weights::new(filter, &luma(from, to))
+        Weights::new(filter, &luma(from, to), false)
     }
 
     #[test]
@@ -280,6 +291,18 @@ mod tests {
     }
 
     #[test]
+    fn two_weights_of_bytes_are_32768ths() {
+        let exact = Weights::new(Filter::Bilinear, &luma(100, 77), false);
+        let whole = Weights::new(Filter::Bilinear, &luma(100, 77), true);
+        for (a, b) in exact.weights.iter().zip(&whole.weights) {
+            assert!((a - b).abs() <= 1.01 / 65536.0 && (b * 32768.0).fract() == 0.0, "{a} {b}");
+        }
+        assert!(whole.weights.chunks(2).all(|w| w[0] + w[1] == 1.0));
+        let area = luma(100, 77);
+        assert_eq!(Weights::new(Filter::Area, &area, true), Weights::new(Filter::Area, &area, false));
+    }
+
+    #[test]
     fn the_sine_is_the_systems() {
         for i in -4000..4000 {
             let x = f64::from(i) / 1000.0;
@@ -291,12 +314,12 @@ mod tests {
     fn chroma_made_of_all_pixels_is_widened() {
         // 4:4:4 to 4:2:0, "left": a quarter, a half, a quarter.
         let axis = Axis { count: 8, spacing: 2.0, at: 0.5, ..luma(16, 16) };
-        let w = Weights::new(Filter::Bilinear, &axis);
+        let w = Weights::new(Filter::Bilinear, &axis, false);
         assert_eq!((w.taps, w.starts[3]), (3, 5));
         assert_eq!(w.weights[9..12], [0.25, 0.5, 0.25]);
         // "Center".
         let axis = Axis { at: 1.0, ..axis };
-        let w = Weights::new(Filter::Bilinear, &axis);
+        let w = Weights::new(Filter::Bilinear, &axis, false);
         assert_eq!((w.taps, w.starts[3]), (4, 5));
         assert_eq!(w.weights[12..16], [0.125, 0.375, 0.375, 0.125]);
     }

@@ -140,7 +140,10 @@ pub fn transform(stream: &Stream, pictures: &[Picture], t: &Transform) -> Result
     let layout = Layout::device(t.format, width, height);
     let plan = stream.gpu().plans().get(stream, first.layout(), t, &layout, true)?;
     Picture::read_all(stream, pictures, |from| {
-        Picture::write_all(stream, &layout, from.len(), |to| plan.run(stream, from, to))
+        let made = Picture::write_all(stream, &layout, from.len(), |to| plan.run(stream, from, to))?;
+        let ready = made[0].ready().clone();
+        plan.used_until(&ready);
+        Ok((made, ready))
     })
 }
 
@@ -168,7 +171,8 @@ pub fn transform_into(
     let address = target.buffer.address() + target.offset as u64;
     // SAFETY: the buffer has room for all pictures.
     let done = unsafe { transform_to_address(stream, pictures, t, address, target.stride, &target.layout) };
-    target.buffer.used_until(stream.record()?);
+    let until = done.as_ref().map_or_else(|_| stream.record(), |done| Ok(done.clone()));
+    target.buffer.used_until(until?);
     done
 }
 
@@ -186,18 +190,22 @@ pub unsafe fn transform_to_address(
     stride: usize,
     layout: &Layout,
 ) -> Result<Event> {
-    if let Some(first) = pictures.first() {
-        same_layout(stream, pictures)?;
-        let aligned = (address as usize | stride) % 16 == 0;
-        if (address as usize | stride) % layout.format.sample.bytes() != 0 {
-            let why = "the target's pictures don't begin at whole samples";
-            return Err(stream.gpu().error(Kind::Unsupported, "transform_into", why));
-        }
-        let plan = stream.gpu().plans().get(stream, first.layout(), t, layout, aligned)?;
-        let to: Vec<u64> = (0..pictures.len()).map(|n| address + (n * stride) as u64).collect();
-        Picture::read_all(stream, pictures, |from| plan.run(stream, from, &to))?;
+    let Some(first) = pictures.first() else { return stream.record() };
+    same_layout(stream, pictures)?;
+    let aligned = (address as usize | stride).is_multiple_of(16);
+    if !(address as usize | stride).is_multiple_of(layout.format.sample.bytes()) {
+        let why = "the target's pictures don't begin at whole samples";
+        return Err(stream.gpu().error(Kind::Unsupported, "transform_into", why));
     }
-    stream.record()
+    let plan = stream.gpu().plans().get(stream, first.layout(), t, layout, aligned)?;
+    let to: Vec<u64> = (0..pictures.len()).map(|n| address + (n * stride) as u64).collect();
+    // One event for all: each costs the GPU a microsecond or two.
+    Picture::read_all(stream, pictures, |from| {
+        plan.run(stream, from, &to)?;
+        let there = stream.record()?;
+        plan.used_until(&there);
+        Ok((there.clone(), there))
+    })
 }
 
 fn same_layout(stream: &Stream, pictures: &[Picture]) -> Result<()> {

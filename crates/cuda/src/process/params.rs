@@ -81,7 +81,7 @@ pub(crate) struct ScaledPlane {
     pub from_pitch: u32,
     pub to_pitch: u32,
     pub components: u32,
-    pub last_word: u32,
+    pub unused: u32,
     pub width: u32,
     pub height: u32,
     pub x: Table,
@@ -146,10 +146,7 @@ pub(crate) struct Nv12Rgb {
     pub height: u32,
     pub last_pair: u32,
     pub last_row: u32,
-    pub across_even: [u32; 2],
-    pub across_odd: [u32; 2],
-    pub down_even: [u32; 2],
-    pub down_odd: [u32; 2],
+    pub weights: [[u32; 2]; 2],
     pub out: [Out; 3],
 }
 

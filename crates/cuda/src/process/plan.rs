@@ -175,9 +175,10 @@ impl Plan {
                 break;
             }
             let chroma_in = if needed(table as u32) { table == 1 } else { table == 0 && needed(1) };
+            let whole = from.sample == Sample::U8;
             let (across, down) = (
-                Weights::new(c.t.filter, &axis(c, true, chroma_out, chroma_in)),
-                Weights::new(c.t.filter, &axis(c, false, chroma_out, chroma_in)),
+                Weights::new(c.t.filter, &axis(c, true, chroma_out, chroma_in), whole),
+                Weights::new(c.t.filter, &axis(c, false, chroma_out, chroma_in), whole),
             );
             pass.x[table] = self.table(&across);
             pass.y[table] = self.table(&down);
@@ -192,10 +193,10 @@ impl Plan {
         pass
     }
 
-    /// Puts weights where the GPU finds them. Tables go on to a multiple of four, as threads read four at once.
+    /// Puts weights where the GPU finds them. Tables go on to a multiple of eight, as threads read four or eight at once.
     pub(super) fn table(&mut self, weights: &Weights) -> Table {
         let count = weights.starts.len();
-        let stride = count.next_multiple_of(4);
+        let stride = count.next_multiple_of(8);
         let starts = self.tables.len() as u64;
         for i in 0..stride {
             self.tables.extend(weights.starts[i.min(count - 1)].to_le_bytes());
@@ -370,9 +371,10 @@ fn check(layout: &Layout) -> std::result::Result<(), String> {
     let fits = layout.planes.len() == format.planes()
         && layout.planes.iter().enumerate().all(|(n, plane)| {
             let (row, rows) = format.plane_size(n, layout.width, layout.height);
-            let end = plane.offset + plane.pitch * (rows - 1) + row;
+            let before = plane.pitch.checked_mul(rows - 1).and_then(|all| all.checked_add(plane.offset));
+            let end = before.and_then(|before| before.checked_add(row));
             row <= plane.pitch
-                && end <= layout.bytes
+                && end.is_some_and(|end| end <= layout.bytes)
                 && plane.pitch % bytes == 0
                 && plane.offset % bytes == 0
                 && plane.pitch <= 1 << 24

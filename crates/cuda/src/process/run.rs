@@ -101,7 +101,7 @@ impl Ready {
         Ok(Self { steps, tables: Some((buffer, there)) })
     }
 
-    /// Makes the pictures at `to` of those at `from`.
+    /// Makes the pictures at `to` of those at `from`. What was asked for needs the tables: see [`Ready::used_until`].
     pub(crate) fn run(&self, stream: &Stream, from: &[u64], to: &[u64]) -> Result<()> {
         if let Some((_, there)) = &self.tables {
             stream.wait(there)?;
@@ -110,10 +110,18 @@ impl Ready {
             .chunks(PICTURES)
             .zip(to.chunks(PICTURES))
             .try_for_each(|(from, to)| self.steps.iter().try_for_each(|step| ask(stream, step, from, to)));
+        asked.inspect_err(|_| {
+            if let Ok(until) = stream.record() {
+                self.used_until(&until);
+            }
+        })
+    }
+
+    /// The tables are needed until then.
+    pub(crate) fn used_until(&self, event: &Event) {
         if let Some((buffer, _)) = &self.tables {
-            buffer.used_until(stream.record()?);
+            buffer.used_until(event.clone());
         }
-        asked
     }
 }
 

@@ -23,7 +23,7 @@ fn repack(c: &Context<'_>, plan: &mut Plan) -> bool {
         || from.chroma_shift() == to.chroma_shift()
             && (from.chroma_shift() == (0, 0) || c.t.colour.from.chroma == c.t.colour.to.chroma);
     let (sx, sy) = if gray { (0, 0) } else { from.chroma_shift() };
-    let whole = |at: usize, log2: u8| at % (1 << log2) == 0;
+    let whole = |at: usize, log2: u8| at.is_multiple_of(1 << log2);
     let on_grid = whole(c.crop.x, sx) && whole(c.inner.x, sx) && whole(c.crop.y, sy) && whole(c.inner.y, sy);
     let interleaved = |f: Format| f.arrangement == Arrangement::Interleaved;
     if !plain(c) || !same_size(c) || !chroma_stays || !on_grid || interleaved(from) != interleaved(to) {
@@ -87,7 +87,7 @@ fn repack(c: &Context<'_>, plan: &mut Plan) -> bool {
         _ => ("repack_16_16", 2),
     };
     if from.model == Model::Gray && to.model != Model::Gray {
-        let mut neutral = fill(c, |_| ((top(to.sample) as u32 + 1) / 2) << shift(to.sample));
+        let mut neutral = fill(c, |_| (top(to.sample) as u32).div_ceil(2) << shift(to.sample));
         for plane in &mut neutral.component {
             // All of it: nothing is left alone.
             (plane.left, plane.right) = (0, 0);
@@ -150,7 +150,7 @@ fn nv12_rgb(c: &Context<'_>, plan: &mut Plan) -> bool {
         }
         Some(both)
     };
-    let both = |at: f64| Some((quarters(at, 0.0, -1)?, quarters(at, 1.0, 0)?));
+    let both = |at: f64| Some([quarters(at, 0.0, -1)?, quarters(at, 1.0, 0)?]);
     let (Some(across), Some(down)) = (both(location.across()), both(location.down())) else { return false };
 
     let (luma, chroma) = (place(c.from, 0), place(c.from, 1));
@@ -162,7 +162,7 @@ fn nv12_rgb(c: &Context<'_>, plan: &mut Plan) -> bool {
     let sources = luma_at | chroma_at | u64::from(luma.pitch | chroma.pitch);
     let alone = if to.arrangement == Arrangement::Interleaved { 1 } else { 3 };
     let targets = out[..alone].iter().fold(0, |all, out| all | out.offset | u64::from(out.pitch));
-    let on_grid = c.crop.x % 2 == 0 && c.crop.y % 2 == 0;
+    let on_grid = c.crop.x.is_multiple_of(2) && c.crop.y.is_multiple_of(2);
     let (width, height) = (c.crop.width, c.crop.height);
     let main = width / pixels * pixels;
     if !on_grid || sources % pixels as u64 != 0 || targets % 16 != 0 || !c.aligned || main == 0 {
@@ -200,10 +200,13 @@ fn nv12_rgb(c: &Context<'_>, plan: &mut Plan) -> bool {
         height: height as u32,
         last_pair: (width.div_ceil(2) * 2 - 2) as u32,
         last_row: (height.div_ceil(2) - 1) as u32,
-        across_even: across.0,
-        across_odd: across.1,
-        down_even: down.0,
-        down_odd: down.1,
+        weights: down.map(|[upper, lower]| {
+            across.map(|[left, right]| {
+                u32::from_le_bytes(
+                    [upper * left, upper * right, lower * left, lower * right].map(|w| w as u8),
+                )
+            })
+        }),
         out,
     };
     plan.steps.push(Step::Nv12Rgb(name, pixels as u32, step));
@@ -235,16 +238,15 @@ fn bilinear(c: &Context<'_>, plan: &mut Plan) -> bool {
         let (y, height) = span(c.inner.y, c.inner.height, sy);
         let (source, target) = (place(c.from, n), place(c.to, n));
         let target_at = target.offset + y as u64 * u64::from(target.pitch) + (x * together) as u64;
-        let row = c.from.planes[n].row;
-        let across = Weights::new(c.t.filter, &axis(c, true, chroma, chroma));
-        let down = Weights::new(c.t.filter, &axis(c, false, chroma, chroma));
+        let across = Weights::new(c.t.filter, &axis(c, true, chroma, chroma), true);
+        let down = Weights::new(c.t.filter, &axis(c, false, chroma, chroma), true);
         // Eight neighbouring bytes must hold what four need.
         let narrow = across.starts.chunks(4 / together).all(|starts| {
             let last = starts[starts.len() - 1] - starts[0];
             (last as usize + 2) * together <= 8
         });
         let all = source.offset | target_at | u64::from(source.pitch | target.pitch);
-        if across.taps > 2 || down.taps > 2 || !narrow || all % 4 != 0 {
+        if across.taps > 2 || down.taps > 2 || !narrow || !all.is_multiple_of(4) {
             plan.tables.clear();
             return false;
         }
@@ -254,7 +256,7 @@ fn bilinear(c: &Context<'_>, plan: &mut Plan) -> bool {
             from_pitch: source.pitch,
             to_pitch: target.pitch,
             components: together as u32,
-            last_word: ((row - 1) / 4) as u32,
+            unused: 0,
             width: (width * together) as u32,
             height: height as u32,
             x: plan.table(&across),

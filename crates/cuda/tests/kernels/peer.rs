@@ -78,7 +78,9 @@ fn strips_with_a_halo_scale_as_the_whole() {
             .into_iter()
             .map(|rows| {
                 let small = strip(&picture, rows, 8, &b).unwrap();
-                let large = transform(&b, &[small.picture.clone()], &double(small.picture.height())).unwrap();
+                let large =
+                    transform(&b, std::slice::from_ref(&small.picture), &double(small.picture.height()))
+                        .unwrap();
                 let rows = small.rows.start * 2..small.rows.end * 2;
                 Strip { picture: large[0].clone(), rows, above: small.above * 2 }
             })
