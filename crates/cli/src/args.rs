@@ -6,8 +6,8 @@ mod tuning;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use frameloom::options::{RateOptions, VideoOptions};
 use frameloom_media::Rational;
-use std::path::PathBuf;
 pub use images::ImagesArgs;
+use std::path::PathBuf;
 pub use tuning::TuningArgs;
 
 /// Transcodes video with every core of the machine: closed segments in parallel, one exact file.

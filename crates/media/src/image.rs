@@ -13,7 +13,11 @@ use std::ffi::c_int;
 
 /// The picture of a file's bytes, and whether the decoder complained of it. `codec` is FFmpeg's name: "mjpeg", "png", "webp", "bmp", "tiff".
 pub fn decode_image(codec: &str, data: &[u8]) -> Result<(Frame, bool)> {
-    let params = CodecParams { codec: codec.to_owned(), kind: ff::AVMediaType::VIDEO.0 as i32, ..CodecParams::default() };
+    let params = CodecParams {
+        codec: codec.to_owned(),
+        kind: ff::AVMediaType::VIDEO.0 as i32,
+        ..CodecParams::default()
+    };
     let mut decoder = Decoder::open(&params, Rational::new(1, 25), DecoderSettings { threads: 1 })?;
     let packet = Packet::from_parts(data, Some(0), Some(0), 0, ff::AV_PKT_FLAG_KEY as u32, &[])?;
     decoder.send(Some(&packet)).map_err(MediaError::with_log)?;

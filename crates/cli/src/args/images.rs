@@ -6,7 +6,9 @@ use frameloom::jobs::images::{Devices, Kind};
 use std::path::PathBuf;
 
 #[derive(Debug, Args)]
-#[command(after_help = "Exit codes: 0 done, 1 at least one image failed (the last line says how many), 2 usage, 130 interrupted.")]
+#[command(
+    after_help = "Exit codes: 0 done, 1 at least one image failed (the last line says how many), 2 usage, 130 interrupted."
+)]
 pub struct ImagesArgs {
     /// Images (JPEG, PNG, WebP, BMP, TIFF), folders with all that is below, patterns ("*.png", "**"), and lists of them ("@FILE").
     #[arg(required = true)]

@@ -95,8 +95,10 @@ impl View {
     fn new(printer: Printer, total: usize) -> Self {
         let target =
             if printer.draws() { ProgressDrawTarget::stderr() } else { ProgressDrawTarget::hidden() };
-        let style = ProgressStyle::with_template("{bar:40.cyan} {percent:>3}%  {pos}/{len} images  {per_sec}  ETA {eta}")
-            .unwrap_or_else(|_| ProgressStyle::default_bar());
+        let style = ProgressStyle::with_template(
+            "{bar:40.cyan} {percent:>3}%  {pos}/{len} images  {per_sec}  ETA {eta}",
+        )
+        .unwrap_or_else(|_| ProgressStyle::default_bar());
         let bar = ProgressBar::with_draw_target(Some(total as u64), target).with_style(style);
         Self { printer, bar, last: Instant::now(), total }
     }
@@ -109,7 +111,8 @@ impl View {
                         "type": "started", "images": images, "workers": workers, "gpus": gpus,
                     }));
                 } else {
-                    let gpus = if gpus.is_empty() { String::new() } else { format!(" and {}", gpus.join(", ")) };
+                    let gpus =
+                        if gpus.is_empty() { String::new() } else { format!(" and {}", gpus.join(", ")) };
                     let workers = count(*workers as u64, "worker");
                     self.say(&format!("{}; {workers}{gpus}", count(*images as u64, "image")));
                 }
@@ -150,7 +153,9 @@ impl View {
         }
         self.last = Instant::now();
         if self.printer.is_json() {
-            self.printer.object(&serde_json::json!({ "type": "progress", "images": done, "images_total": self.total }));
+            self.printer.object(
+                &serde_json::json!({ "type": "progress", "images": done, "images_total": self.total }),
+            );
         } else {
             self.printer.line(&format!("{done}/{} images", self.total));
         }

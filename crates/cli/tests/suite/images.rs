@@ -11,7 +11,17 @@ use std::path::{Path, PathBuf};
 fn make(path: &Path, size: &str, format: &str) {
     fs::create_dir_all(path.parent().unwrap()).unwrap();
     let mut command = ffmpeg();
-    command.args(["-y", "-f", "lavfi", "-i", &format!("testsrc2=s={size}:d=0.1"), "-frames:v", "1", "-pix_fmt", format]);
+    command.args([
+        "-y",
+        "-f",
+        "lavfi",
+        "-i",
+        &format!("testsrc2=s={size}:d=0.1"),
+        "-frames:v",
+        "1",
+        "-pix_fmt",
+        format,
+    ]);
     run({
         command.arg(path);
         command
@@ -23,7 +33,15 @@ fn make(path: &Path, size: &str, format: &str) {
 fn pixels(path: &Path, width: u32, height: u32) -> Vec<u8> {
     let mut command = ffmpeg();
     command.args(["-noautorotate", "-i"]).arg(path);
-    command.args(["-vf", &format!("scale={width}:{height}:flags=bicubic"), "-f", "rawvideo", "-pix_fmt", "rgb24", "-"]);
+    command.args([
+        "-vf",
+        &format!("scale={width}:{height}:flags=bicubic"),
+        "-f",
+        "rawvideo",
+        "-pix_fmt",
+        "rgb24",
+        "-",
+    ]);
     run(command).ok().stdout
 }
 
@@ -108,7 +126,11 @@ fn folders_patterns_and_lists_keep_their_structure() {
     let scratch = Scratch::new();
     let folder = scratch.file("in");
     for name in ["a.png", "sub/a.png", "sub/deep/b.JPG", "sub/c.webp"] {
-        make(&folder.join(name.to_lowercase()), "32x32", if name.ends_with("png") { "rgb24" } else { "yuv420p" });
+        make(
+            &folder.join(name.to_lowercase()),
+            "32x32",
+            if name.ends_with("png") { "rgb24" } else { "yuv420p" },
+        );
     }
     fs::rename(folder.join("sub/deep/b.jpg"), folder.join("sub/deep/b.JPG")).unwrap();
     fs::write(folder.join("notes.txt"), "no image").unwrap();
@@ -149,7 +171,11 @@ fn orientation_and_profile_are_kept_in_every_kind() {
         images(&[&made], &back, "--format jpg").ok();
         let file = bytes(&back.join("described.jpg"));
         let segment = |name: &[u8]| file.windows(name.len()).filter(|w| *w == name).count();
-        assert_eq!((segment(b"Exif\0\0"), segment(b"ICC_PROFILE\0"), segment(b"mntrRGB XYZ ")), (1, 1, 1), "{format}");
+        assert_eq!(
+            (segment(b"Exif\0\0"), segment(b"ICC_PROFILE\0"), segment(b"mntrRGB XYZ ")),
+            (1, 1, 1),
+            "{format}"
+        );
     }
 }
 
@@ -183,9 +209,11 @@ fn bytes_and_order_do_not_depend_on_the_workers() {
     }
     let told = |workers: &str| {
         let out = scratch.file(&format!("out-{workers}"));
-        let said = images(&[&folder], &out, &format!("--format jpg --size 64x-2 --json --workers {workers}")).ok();
+        let said =
+            images(&[&folder], &out, &format!("--format jpg --size 64x-2 --json --workers {workers}")).ok();
         let all = objects(&said);
-        let names: Vec<Value> = all.iter().filter(|o| o["type"] == "image").map(|o| o["input"].clone()).collect();
+        let names: Vec<Value> =
+            all.iter().filter(|o| o["type"] == "image").map(|o| o["input"].clone()).collect();
         let files: Vec<Vec<u8>> = below(&out).iter().map(|name| bytes(&out.join(name))).collect();
         assert_eq!(all.last().unwrap()["done"], 12);
         (names, files)
@@ -249,6 +277,15 @@ fn what_must_not_be_written_is_refused_before_anything_is() {
     let said = images(&[&folder], &folder, "--overwrite --size 8x8").expect_code(2);
     assert!(said.error().contains("input, too"), "{}", said.stderr);
     assert_eq!(bytes(&folder.join("a.png")), source);
+    // What a killed run left of an output goes; the same name of a run that lives, and other files, stay.
+    let mine = format!(".a.png.part-{}", std::process::id());
+    for name in [".a.png.part-4194399", ".c.png.part-4194399", &mine] {
+        fs::write(out.join(name), "half").unwrap();
+    }
+    images(&[&folder], &out, "--overwrite").ok();
+    assert_eq!(below(&out), [&mine, ".c.png.part-4194399", "a.png", "b.png", "x/a.png"]);
+    // Not a folder.
+    images(&[&folder], &out.join("a.png"), "").expect_code(2);
     // Nothing there.
     images(&[&folder.join("none.png")], &twice, "").expect_code(1);
     images(&[&folder.join("*.gif")], &twice, "").expect_code(2);
@@ -309,7 +346,8 @@ fn a_gpu_makes_jpegs_or_it_is_said_what_is_missing() {
     } else {
         let all = objects(&said.ok());
         let device = |name: &str| {
-            let is = |o: &&Value| o["type"] == "image" && o["input"].as_str().is_some_and(|i| i.ends_with(name));
+            let is =
+                |o: &&Value| o["type"] == "image" && o["input"].as_str().is_some_and(|i| i.ends_with(name));
             all.iter().find(is).map(|o| o["device"].clone()).unwrap_or_default()
         };
         let started = all.iter().find(|o| o["type"] == "started").unwrap();

@@ -59,7 +59,7 @@ impl Default for DecodeSettings {
             output: DecodeOutput::Native,
             backend: DecodeBackend::Auto,
             engine_lanes: 2,
-            engine_chunk: 126,
+            engine_chunk: 133,
             cuda_lanes: cores.clamp(1, 16),
         }
     }
@@ -122,7 +122,16 @@ impl JpegDecoder {
         };
         let parsers = (0..PARSERS).map(parser).collect::<Result<_>>()?;
         let cuda = (0..settings.cuda_lanes.max(1)).map(|_| Mutex::default()).collect();
-        Ok(Self { settings, parsers, engines, cuda, calls: AtomicUsize::new(0), handle, api, gpu: gpu.clone() })
+        Ok(Self {
+            settings,
+            parsers,
+            engines,
+            cuda,
+            calls: AtomicUsize::new(0),
+            handle,
+            api,
+            gpu: gpu.clone(),
+        })
     }
 
     /// Its GPU.

@@ -32,9 +32,8 @@ pub struct Lost {
 /// Reads, converts and writes one image.
 pub fn convert(image: &Image, data: &[u8], options: &Options) -> Result<Made> {
     let named = |e: Error| e.in_file(image.input.display().to_string());
-    let kind = Kind::of_bytes(data).ok_or_else(|| {
-        named(Error::new(ErrorKind::Input, "it is no JPEG, PNG, WebP, BMP or TIFF"))
-    })?;
+    let kind = Kind::of_bytes(data)
+        .ok_or_else(|| named(Error::new(ErrorKind::Input, "it is no JPEG, PNG, WebP, BMP or TIFF")))?;
     let (frame, damaged) =
         decode_image(kind.decoder(), data).map_err(|e| named(Error::media(ErrorKind::Decode, &e)))?;
     if damaged {
@@ -64,8 +63,9 @@ pub fn convert(image: &Image, data: &[u8], options: &Options) -> Result<Made> {
     let frame = converted.as_ref().unwrap_or(&frame);
     let file = encode_image(frame, &encoder(image.kind, options.quality))
         .map_err(|e| named(Error::media(ErrorKind::Encode, &e)))?;
-    let file = metadata::write(image.kind, file, &segments)
-        .map_err(|why| named(Error::new(ErrorKind::Encode, "can't keep EXIF or colour profile").because(why)))?;
+    let file = metadata::write(image.kind, file, &segments).map_err(|why| {
+        named(Error::new(ErrorKind::Encode, "can't keep EXIF or colour profile").because(why))
+    })?;
     files::write(&image.output, &file)?;
     Ok(Made { width, height, bytes: file.len() as u64, lost })
 }
@@ -158,16 +158,16 @@ fn table(base: &[u16; 64], quality: u8) -> [u16; 64] {
 
 /// T.81, table K.1.
 const LUMA: [u16; 64] = [
-    16, 11, 10, 16, 24, 40, 51, 61, 12, 12, 14, 19, 26, 58, 60, 55, 14, 13, 16, 24, 40, 57, 69, 56, 14, 17, 22, 29,
-    51, 87, 80, 62, 18, 22, 37, 56, 68, 109, 103, 77, 24, 35, 55, 64, 81, 104, 113, 92, 49, 64, 78, 87, 103, 121,
-    120, 101, 72, 92, 95, 98, 112, 100, 103, 99,
+    16, 11, 10, 16, 24, 40, 51, 61, 12, 12, 14, 19, 26, 58, 60, 55, 14, 13, 16, 24, 40, 57, 69, 56, 14, 17,
+    22, 29, 51, 87, 80, 62, 18, 22, 37, 56, 68, 109, 103, 77, 24, 35, 55, 64, 81, 104, 113, 92, 49, 64, 78,
+    87, 103, 121, 120, 101, 72, 92, 95, 98, 112, 100, 103, 99,
 ];
 
 /// T.81, table K.2.
 const CHROMA: [u16; 64] = [
-    17, 18, 24, 47, 99, 99, 99, 99, 18, 21, 26, 66, 99, 99, 99, 99, 24, 26, 56, 99, 99, 99, 99, 99, 47, 66, 99, 99,
-    99, 99, 99, 99, 99, 99, 99, 99, 99, 99, 99, 99, 99, 99, 99, 99, 99, 99, 99, 99, 99, 99, 99, 99, 99, 99, 99, 99,
-    99, 99, 99, 99, 99, 99, 99, 99,
+    17, 18, 24, 47, 99, 99, 99, 99, 18, 21, 26, 66, 99, 99, 99, 99, 24, 26, 56, 99, 99, 99, 99, 99, 47, 66,
+    99, 99, 99, 99, 99, 99, 99, 99, 99, 99, 99, 99, 99, 99, 99, 99, 99, 99, 99, 99, 99, 99, 99, 99, 99, 99,
+    99, 99, 99, 99, 99, 99, 99, 99, 99, 99, 99, 99,
 ];
 
 #[cfg(test)]

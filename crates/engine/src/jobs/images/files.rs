@@ -23,6 +23,9 @@ type Found = (PathBuf, PathBuf);
 /// All images of these inputs, in their order: files, folders (with what is below), patterns (`*`, `?`, `[...]`, `**`) and lists
 /// (`@FILE`, one of the former a line).
 pub fn plan(inputs: &[PathBuf], folder: &Path, format: Option<Kind>, overwrite: bool) -> Result<Vec<Image>> {
+    if folder.exists() && !folder.is_dir() {
+        return Err(Error::usage("the output is no folder").in_file(folder.display().to_string()));
+    }
     let mut found = Vec::new();
     for input in inputs {
         find(input, folder, true, &mut found)?;
@@ -51,20 +54,42 @@ pub fn plan(inputs: &[PathBuf], folder: &Path, format: Option<Kind>, overwrite: 
     let inputs: BTreeSet<PathBuf> =
         images.iter().filter_map(|image| fs::canonicalize(&image.input).ok()).collect();
     images.iter().try_for_each(|image| check(image, &inputs, overwrite))?;
+    remove_leftovers(&images);
     Ok(images)
+}
+
+/// Removes what killed runs left of these outputs under temporary names.
+fn remove_leftovers(images: &[Image]) {
+    let outputs: BTreeSet<&Path> = images.iter().map(|image| image.output.as_path()).collect();
+    let folders: BTreeSet<&Path> = outputs.iter().filter_map(|output| output.parent()).collect();
+    for entry in folders.iter().filter_map(|folder| fs::read_dir(folder).ok()).flatten().flatten() {
+        let file = entry.file_name().to_string_lossy().into_owned();
+        let Some((name, pid)) = file.strip_prefix('.').and_then(|f| f.rsplit_once(".part-")) else {
+            continue;
+        };
+        let ours = outputs.contains(entry.path().with_file_name(name).as_path());
+        let gone = pid.parse::<u32>().is_ok_and(|pid| !Path::new(&format!("/proc/{pid}")).exists());
+        if ours && gone && Path::new("/proc/self").exists() {
+            let _ = fs::remove_file(entry.path());
+        }
+    }
 }
 
 fn check(image: &Image, inputs: &BTreeSet<PathBuf>, overwrite: bool) -> Result<()> {
     let name = image.output.display().to_string();
     let Ok(there) = fs::metadata(&image.output) else { return Ok(()) };
     if fs::canonicalize(&image.output).is_ok_and(|output| inputs.contains(&output)) {
-        return Err(Error::usage("the output is an input, too").in_file(name).hint("-o names another folder"));
+        return Err(Error::usage("the output is an input, too")
+            .in_file(name)
+            .hint("-o names another folder"));
     }
     if !there.is_file() {
         return Err(Error::usage("the output is there and no file").in_file(name));
     }
     if !overwrite {
-        return Err(Error::new(ErrorKind::Output, "it exists already").in_file(name).hint("--overwrite replaces it"));
+        return Err(Error::new(ErrorKind::Output, "it exists already")
+            .in_file(name)
+            .hint("--overwrite replaces it"));
     }
     Ok(())
 }
@@ -84,8 +109,7 @@ fn find(input: &Path, out: &Path, lists: bool, found: &mut Vec<Found>) -> Result
         return walk(input, input, out, found);
     }
     if input.exists() || !name.contains(['*', '?', '[']) {
-        fs::metadata(input)
-            .map_err(|e| Error::io(ErrorKind::Input, "can't read it", &e).in_file(name))?;
+        fs::metadata(input).map_err(|e| Error::io(ErrorKind::Input, "can't read it", &e).in_file(name))?;
         found.push((input.to_owned(), PathBuf::from(input.file_name().unwrap_or_default())));
         return Ok(());
     }
@@ -94,7 +118,8 @@ fn find(input: &Path, out: &Path, lists: bool, found: &mut Vec<Found>) -> Result
     let parts = input.components().count().saturating_sub(1);
     let base: PathBuf = input.components().take(parts).take_while(plain).collect();
     let before = found.len();
-    let matches = glob::glob(&name).map_err(|e| Error::usage("no valid pattern").in_file(&name).because(e))?;
+    let matches =
+        glob::glob(&name).map_err(|e| Error::usage("no valid pattern").in_file(&name).because(e))?;
     for path in matches {
         let path = path.map_err(|e| Error::new(ErrorKind::Input, "can't read a folder").because(e))?;
         if path.is_file() && !is_below(&path, out) {

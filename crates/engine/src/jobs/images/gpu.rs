@@ -6,9 +6,13 @@ use crate::error::{Error, ErrorKind, Result};
 use frameloom_cuda::nvjpeg::header::{self, Header};
 use frameloom_cuda::nvjpeg::{DecodeSettings, EncodeSettings, JpegDecoder, JpegEncoder};
 use frameloom_cuda::{CudaError, Gpu};
+use std::sync::Arc;
 
 /// Images that a GPU takes at once.
-pub const BATCH: usize = 126;
+pub const BATCH: usize = 133;
+
+/// Threads for each GPU: while one reads and writes files, another's images are on the GPU.
+const THREADS: usize = 2;
 
 /// Why an image is the CPU's, although there is a GPU to use.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -51,10 +55,10 @@ pub fn may_take(image: &Image, options: &Options) -> std::result::Result<(), Rea
     }
 }
 
-/// A GPU with decoder and encoder.
+/// A thread's part of a GPU: a decoder that it shares, and an encoder of its own.
 pub struct GpuWorker {
     name: String,
-    decoder: JpegDecoder,
+    decoder: Arc<JpegDecoder>,
     encoder: JpegEncoder,
 }
 
@@ -78,11 +82,14 @@ pub fn choose(ordinals: Option<&[u32]>) -> Result<Vec<Gpu>> {
 }
 
 impl GpuWorker {
-    /// Decoder and encoder on a GPU. The error is nvJPEG's: mostly that it isn't installed.
-    pub fn new(gpu: &Gpu, quality: u8) -> std::result::Result<Self, CudaError> {
-        let decoder = JpegDecoder::new(gpu, DecodeSettings::default())?;
-        let encoder = JpegEncoder::new(gpu, EncodeSettings { quality, ..EncodeSettings::default() })?;
-        Ok(Self { name: format!("cuda:{}", gpu.ordinal()), decoder, encoder })
+    /// Those of a GPU. The error is nvJPEG's: mostly that it isn't installed.
+    pub fn all(gpu: &Gpu, quality: u8) -> std::result::Result<Vec<Self>, CudaError> {
+        let decoder = Arc::new(JpegDecoder::new(gpu, DecodeSettings::default())?);
+        let worker = |_| {
+            let encoder = JpegEncoder::new(gpu, EncodeSettings { quality, ..EncodeSettings::default() })?;
+            Ok(Self { name: format!("cuda:{}", gpu.ordinal()), decoder: Arc::clone(&decoder), encoder })
+        };
+        (0..THREADS).map(worker).collect()
     }
 
     /// As in `--devices`: "cuda:0".
@@ -159,7 +166,9 @@ pub fn read_all(images: &[&Image]) -> Vec<Result<Vec<u8>>> {
             .collect();
         let mut all: Vec<Result<Vec<u8>>> =
             threads.into_iter().flat_map(|thread| thread.join().unwrap_or_default()).collect();
-        all.resize_with(images.len(), || Err(Error::new(ErrorKind::Internal, "a thread that reads files panicked")));
+        all.resize_with(images.len(), || {
+            Err(Error::new(ErrorKind::Internal, "a thread that reads files panicked"))
+        });
         all
     })
 }

@@ -111,7 +111,8 @@ impl std::str::FromStr for Devices {
             "cpu" => Ok(Self::Cpu),
             "cuda" => Ok(Self::Cuda(None)),
             _ => {
-                let number = |part: &str| part.strip_prefix("cuda:").and_then(|n| n.parse().ok()).ok_or_else(wrong);
+                let number =
+                    |part: &str| part.strip_prefix("cuda:").and_then(|n| n.parse().ok()).ok_or_else(wrong);
                 let numbers: Vec<u32> = text.split(',').map(number).collect::<std::result::Result<_, _>>()?;
                 let different: BTreeSet<&u32> = numbers.iter().collect();
                 if different.len() < numbers.len() {
@@ -193,14 +194,15 @@ pub fn run(
     let mut gpus = Vec::new();
     if let Devices::Cuda(numbers) = &options.devices {
         for gpu in gpu::choose(numbers.as_deref())? {
-            match gpu::GpuWorker::new(&gpu, options.quality) {
-                Ok(worker) => gpus.push(worker),
+            match gpu::GpuWorker::all(&gpu, options.quality) {
+                Ok(workers) => gpus.extend(workers),
                 Err(e) => tell(Told::Notice(format!("{e}; the CPU makes the images instead"))),
             }
         }
     }
     let workers = options.workers.unwrap_or_else(|| Device::cpu().cores).clamp(1, images.len().max(1));
-    let names: Vec<String> = gpus.iter().map(|gpu| gpu.name().to_owned()).collect();
+    let mut names: Vec<String> = gpus.iter().map(|gpu| gpu.name().to_owned()).collect();
+    names.dedup();
     tell(Told::Started(images.len(), workers, &names));
     let (events, told) = unbounded();
     let (for_cpu, cpu_jobs) = unbounded();
@@ -246,7 +248,8 @@ fn cpu_thread(
         let image = &images[i];
         let work = || read(&image.input).and_then(|data| cpu::convert(image, &data, options));
         let result = std::panic::catch_unwind(std::panic::AssertUnwindSafe(work)).unwrap_or_else(|_| {
-            Err(Error::new(ErrorKind::Internal, "a worker panicked").in_file(image.input.display().to_string()))
+            Err(Error::new(ErrorKind::Internal, "a worker panicked")
+                .in_file(image.input.display().to_string()))
         });
         let _ = events.send(Event::Done(i, "cpu".into(), result));
     }
@@ -264,7 +267,9 @@ fn gpu_thread(
 ) {
     loop {
         let from = next.fetch_add(gpu::BATCH, Ordering::Relaxed);
-        let Some(batch) = mine.get(from..mine.len().min(from + gpu::BATCH)).filter(|b| !b.is_empty()) else { return };
+        let Some(batch) = mine.get(from..mine.len().min(from + gpu::BATCH)).filter(|b| !b.is_empty()) else {
+            return;
+        };
         if stop.load(Ordering::Relaxed) {
             return;
         }
@@ -306,7 +311,9 @@ fn gather(images: &[Image], told: &Receiver<Event>, tell: &mut dyn FnMut(Told<'_
         let name = images[i].input.display();
         let lost = result.as_ref().map(|made| made.lost).unwrap_or_default();
         if lost.alpha && !std::mem::replace(&mut noticed.alpha, true) {
-            tell(Told::Notice(format!("{name}: JPEG has no transparency; it is left out, here and wherever else")));
+            tell(Told::Notice(format!(
+                "{name}: JPEG has no transparency; it is left out, here and wherever else"
+            )));
         }
         if lost.profile && !std::mem::replace(&mut noticed.profile, true) {
             let why = "its colour profile isn't one of the output's colours (CMYK, gray)";
