@@ -2,6 +2,7 @@
 """Measures Frameloom beside FFmpeg, run by run in pairs, and writes every figure to bench/runs/<date>-<machine>/.
 
     bench/bench.py speed  [--cases x264-medium,...] [--pairs 5] [--seconds 60] [--cpus 0-15]
+    bench/bench.py ladder [--seconds 64]     1080p into 1080p, 720p, 480p and 360p beside one FFmpeg command
     bench/bench.py memory                    peak memory of a 1-minute and a 10-minute job
     bench/bench.py rate   [FILES]            bits for the same quality (BD-rate) against FFmpeg with keys at the same times
 
@@ -128,49 +129,113 @@ def split_by_hand(args, case, source, seconds, parts):
     return time.monotonic() - begun
 
 
+def options_of(args):
+    """Sets of further options, each measured by itself beside the same run of FFmpeg."""
+    return [v.split() for v in args.variants.split("|")] if args.variants is not None else [args.extra]
+
+
 def speed(args):
     """Pairs of runs. With --ffmpeg-seconds FFmpeg gets a shorter input, and frames per second are compared: it has no segments
-    to fill, so its speed doesn't depend on the length, and a long input costs it minutes."""
+    to fill, so its speed doesn't depend on the length, and a long input costs it minutes. With --variants several runs of
+    Frameloom stand beside one of FFmpeg."""
     rows = []
     for case in args.cases:
         seconds = args.seconds or CASES[case][3]
         short = args.ffmpeg_seconds or seconds
         source, theirs_source = clip(args, seconds), clip(args, short)
         out = args.work / f"out-{os.getpid()}.mkv"
-        extra = ["--segment", "2"] if case in ("rav1e", "aom", "vpx") else []
-        pairs = []
+        always = ["--segment", "2"] if case in ("rav1e", "aom", "vpx") else []
+        of_case = [{"case": case, "seconds": seconds, "ffmpeg_seconds": short, "cores": len(os.sched_getaffinity(0)),
+                    "gop": args.gop or CASES[case][2], "extra": extra, "pairs": [], "hand": []} for extra in options_of(args)]
+        rows += of_case
         for number in range(args.pairs):
             begun = time.monotonic()
-            first = number % 2 == 0
-            ours = theirs = None
-            for turn in (first, not first):
-                if turn:
-                    ours = run(frameloom_command(args, case, source, out, extra + args.extra))
-                    size = out.stat().st_size / seconds
-                else:
-                    theirs = run(ffmpeg_command(args, case, theirs_source, out))
-                    their_size = out.stat().st_size / short
-            ratio = (ours["wall"] / seconds) / (theirs["wall"] / short)
-            pairs.append({"frameloom": ours, "ffmpeg": theirs, "wall_ratio": ratio, "bytes_per_second": [size, their_size]})
+
+            def frameloom(extra):
+                ours = run(frameloom_command(args, case, source, out, always + extra))
+                return ours, out.stat().st_size / seconds
+
+            def ffmpeg():
+                theirs = run(ffmpeg_command(args, case, theirs_source, out) if not args.ffmpeg_extra else
+                             ffmpeg_command(args, case, theirs_source, out)[:-1] + args.ffmpeg_extra + [str(out)])
+                return theirs, out.stat().st_size / short
+
+            # Ours first, then theirs first, and so on.
+            turns = [*range(len(of_case)), None]
+            measured = {turn: ffmpeg() if turn is None else frameloom(of_case[turn]["extra"])
+                        for turn in (turns if number % 2 == 0 else reversed(turns))}
+            theirs, their_size = measured[None]
+            for i, row in enumerate(of_case):
+                ours, size = measured[i]
+                row["pairs"].append({"frameloom": ours, "ffmpeg": theirs, "bytes_per_second": [size, their_size],
+                                     "wall_ratio": (ours["wall"] / seconds) / (theirs["wall"] / short)})
             took = time.monotonic() - begun
             if args.budget and time.monotonic() - args.begun + took > args.budget:
                 break
-        hand = []
         for parts in args.hand:
-            hand.append({"parts": parts, "wall": split_by_hand(args, case, theirs_source, short, parts)})
-        ratio = statistics.median(p["wall_ratio"] for p in pairs)
-        row = {"case": case, "seconds": seconds, "ffmpeg_seconds": short, "cores": len(os.sched_getaffinity(0)),
-               "gop": args.gop or CASES[case][2], "extra": args.extra, "pairs": pairs, "hand": hand, "wall_ratio_median": ratio}
-        rows.append(row)
-        args.save("speed", rows)
+            of_case[0]["hand"].append({"parts": parts, "wall": split_by_hand(args, case, theirs_source, short, parts)})
         out.unlink()
-        def med(who, what, length):
-            return statistics.median(p[who][what] for p in pairs) / length
-        by_hand = "  by hand " + " ".join(f"{h['parts']}:{h['wall']:.1f}" for h in hand) if hand else ""
-        print(f"{case:14} {len(pairs)} pairs  s per s of input: frameloom {med('frameloom', 'wall', seconds):6.3f} (cpu "
-              f"{med('frameloom', 'cpu', seconds):6.2f})  ffmpeg {med('ffmpeg', 'wall', short):6.3f} (cpu {med('ffmpeg', 'cpu', short):6.2f})  "
-              f"ratio {ratio:.3f} ({min(p['wall_ratio'] for p in pairs):.3f}..{max(p['wall_ratio'] for p in pairs):.3f}) = {1 / ratio:.2f} x  "
-              f"bytes {pairs[0]['bytes_per_second'][0] / pairs[0]['bytes_per_second'][1]:.3f}{by_hand}", flush=True)
+        for row in of_case:
+            row["wall_ratio_median"] = statistics.median(p["wall_ratio"] for p in row["pairs"])
+            print_speed(row)
+        args.save("speed", rows)
+
+
+def print_speed(row):
+    pairs, seconds, short = row["pairs"], row["seconds"], row["ffmpeg_seconds"]
+    ratio, ratios = row["wall_ratio_median"], [p["wall_ratio"] for p in row["pairs"]]
+
+    def med(who, what, length):
+        return statistics.median(p[who][what] for p in pairs) / length
+    by_hand = "  by hand " + " ".join(f"{h['parts']}:{h['wall']:.1f}" for h in row["hand"]) if row["hand"] else ""
+    print(f"{row['case']:14} {len(pairs)} pairs  s per s of input: frameloom {med('frameloom', 'wall', seconds):6.3f} (cpu "
+          f"{med('frameloom', 'cpu', seconds):6.2f})  ffmpeg {med('ffmpeg', 'wall', short):6.3f} (cpu {med('ffmpeg', 'cpu', short):6.2f})  "
+          f"ratio {ratio:.3f} ({min(ratios):.3f}..{max(ratios):.3f}) = {1 / ratio:.2f} x  "
+          f"bytes {pairs[0]['bytes_per_second'][0] / pairs[0]['bytes_per_second'][1]:.3f}{by_hand}  {' '.join(row['extra'])}", flush=True)
+
+
+LADDER = [(1920, 1080), (1280, 720), (854, 480), (640, 360)]
+
+
+def ladder(args):
+    """Pairs of one command each that makes all renditions: FFmpeg with one decoder, a scaler and an encoder each."""
+    rows = []
+    for case in args.cases:
+        seconds = args.seconds or CASES[case][3]
+        source = clip(args, seconds)
+        encoder, options, gop, _ = CASES[case]
+        gop = args.gop or gop
+        outs = [args.work / f"out-{os.getpid()}-{height}.mkv" for _, height in LADDER]
+        theirs = [args.ffmpeg, "-nostdin", "-v", "error", "-y", "-i", str(source)]
+        ours = [str(args.frameloom), "transcode", str(source), "-y", "-q", "--encoder", encoder, "--gop", str(gop)]
+        for key, value in options.items():
+            ours += [f"--{key}", value]
+        for (width, height), out in zip(LADDER, outs):
+            theirs += ["-map", "0:v:0", "-map", "0:a?", "-c:a", "copy"]
+            theirs += ["-vf", f"scale={width}:{height}"] if height != 1080 else []
+            theirs += ["-c:v", encoder, "-g", str(gop)]
+            for key, value in options.items():
+                theirs += [f"-{key}", value]
+            theirs.append(str(out))
+            ours += ["-o", f"{out},size={width}x{height}" if height != 1080 else str(out)]
+        for extra in options_of(args):
+            pairs = []
+            for number in range(args.pairs):
+                pair = {}
+                for turn in (("frameloom", "ffmpeg") if number % 2 == 0 else ("ffmpeg", "frameloom")):
+                    pair[turn] = run(ours + extra if turn == "frameloom" else theirs)
+                    pair[f"{turn}_bytes"] = [out.stat().st_size for out in outs]
+                pair["wall_ratio"] = pair["frameloom"]["wall"] / pair["ffmpeg"]["wall"]
+                pairs.append(pair)
+            ratio = statistics.median(p["wall_ratio"] for p in pairs)
+            rows.append({"case": case, "seconds": seconds, "cores": len(os.sched_getaffinity(0)), "gop": gop, "extra": extra,
+                         "renditions": LADDER, "pairs": pairs, "wall_ratio_median": ratio})
+            args.save("ladder", rows)
+            print(f"ladder {case:14} {len(pairs)} pairs  " + "  ".join(
+                f"{who} {statistics.median(p[who]['wall'] for p in pairs):.1f} s (cpu {statistics.median(p[who]['cpu'] for p in pairs):.1f})"
+                for who in ("frameloom", "ffmpeg")) + f"  ratio {ratio:.3f}  {' '.join(extra)}", flush=True)
+    for out in outs:
+        out.unlink()
 
 
 def memory(args):
@@ -296,7 +361,7 @@ def without_paths(arguments):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=["speed", "memory", "rate"])
+    parser.add_argument("what", choices=["speed", "ladder", "memory", "rate"])
     parser.add_argument("files", nargs="*")
     parser.add_argument("--cases", default="x264-medium,x265-medium,svtav1-8", type=lambda t: t.split(","))
     parser.add_argument("--pairs", type=int, default=5)
@@ -318,6 +383,8 @@ def main():
     parser.add_argument("--out", type=Path)
     parser.add_argument("--work", type=Path, default=ROOT / "bench/work")
     parser.add_argument("--extra", default=[], type=lambda t: t.split(), help="further options for frameloom")
+    parser.add_argument("--variants", help="sets of further options for frameloom, joined by |, each beside the same run of ffmpeg")
+    parser.add_argument("--ffmpeg-extra", default=[], type=lambda t: t.split(), help="further output options for ffmpeg")
     args = parser.parse_intermixed_args()
     args.begun = time.monotonic()
     if args.cpus:
@@ -336,7 +403,7 @@ def main():
         path.write_text(json.dumps({"facts": facts, "rows": rows}, indent=1) + "\n")
 
     args.save = save
-    {"speed": speed, "memory": memory, "rate": rate}[args.what](args)
+    {"speed": speed, "ladder": ladder, "memory": memory, "rate": rate}[args.what](args)
 
 
 main()

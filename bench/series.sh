@@ -3,6 +3,8 @@
 #   bench/series.sh wide FOLDER     all cores on one job: long inputs, four segments per worker
 #   bench/series.sh lanes FOLDER    two cores each, side by side
 #   bench/series.sh slow FOLDER     rav1e, libaom, libvpx on all cores
+#   bench/series.sh threads FOLDER  numbers of workers and threads, on an input of eight segments
+#   bench/series.sh ladder FOLDER   four outputs of one input
 # FOLDER gets the results; $BUNDLE is the unpacked bundle.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
@@ -45,6 +47,15 @@ lanes)
     wait
     ;;
 slow) bench speed --cases rav1e,aom,vpx --seconds "${SECONDS_OF_INPUT:-32}" --pairs "${PAIRS:-1}" --name slow ;;
+threads)
+    for case in ${CASES:-x264-slower x265-medium}; do
+        bench speed --cases "$case" --gop 120 --seconds "${SECONDS_OF_INPUT:-32}" --pairs "${PAIRS:-1}" --name "threads-$case" \
+            --variants "--segment 4|--segment 4 --workers 4 --threads-per-worker 8|--segment 4 --workers 2 --threads-per-worker 16"
+    done
+    ;;
+ladder)
+    bench ladder --cases x264-medium --gop 240 --seconds "${SECONDS_OF_INPUT:-64}" --pairs "${PAIRS:-1}" --name ladder-x264-medium
+    ;;
 *)
     echo "unknown series $what" >&2
     exit 2

@@ -4,6 +4,7 @@ mod images;
 mod tuning;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use frameloom::device::choice::DeviceChoice;
 use frameloom::options::{RateOptions, VideoOptions};
 use frameloom_media::Rational;
 pub use images::ImagesArgs;
@@ -70,6 +71,20 @@ pub enum FeedArg {
     Shared,
 }
 
+/// Where video is decoded.
+#[derive(Clone, Copy, Debug, Default, ValueEnum)]
+pub enum DecodeArg {
+    /// On GPUs where they can.
+    #[default]
+    Auto,
+    /// On GPUs only.
+    Gpu,
+    /// On the processor only.
+    Cpu,
+    /// On both.
+    Both,
+}
+
 #[derive(Debug, Args)]
 #[command(
     after_help = "Times are seconds or HH:MM:SS.mmm. Exit codes: 0 done, 1 failed, 2 usage, 130 interrupted."
@@ -134,6 +149,16 @@ pub struct TranscodeArgs {
     /// Frames that the shared decoder may be ahead of the encoders.
     #[arg(long, value_name = "FRAMES", value_parser = clap::value_parser!(u32).range(1..), help_heading = "Parallel work")]
     pub async_depth: Option<u32>,
+    /// Devices that may be used: cpu, cuda (all GPUs), cuda:0, cuda:0,2-3. A GPU decodes; what it gives is the same to the bit.
+    #[arg(long, value_name = "DEVICES", value_parser = devices, help_heading = "Parallel work")]
+    pub devices: Option<DeviceChoice>,
+    /// Where video is decoded, when there are GPUs: auto (there, where they can), gpu, cpu, or both (there until their
+    /// engines are busy, and on the processor beside them).
+    #[arg(long, value_enum, default_value = "auto", help_heading = "Parallel work")]
+    pub decode: DecodeArg,
+    /// Decoders side by side on each GPU; otherwise as many as there are workers, and with --decode both 8.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=256), help_heading = "Parallel work")]
+    pub sessions_per_device: Option<u32>,
     /// Run workers as processes: a library that crashes or hangs costs a retry, not the job.
     #[arg(long, help_heading = "Parallel work")]
     pub isolate: bool,
@@ -185,6 +210,9 @@ pub struct VideoArgs {
     /// Constant quantiser, lower is better.
     #[arg(long, value_name = "NUMBER", help_heading = "Video", conflicts_with = "crf")]
     pub qp: Option<f64>,
+    /// Quality of JPEG, from 1 to 100 (with --encoder mjpeg).
+    #[arg(long, value_name = "1..100", value_parser = clap::value_parser!(u8).range(1..=100), help_heading = "Video", conflicts_with_all = ["crf", "qp"])]
+    pub quality: Option<u8>,
     /// Average bits per second of the video, shared out over the whole input: 5M, 800k.
     #[arg(long, value_name = "RATE", value_parser = rate, help_heading = "Video", conflicts_with_all = ["crf", "qp"])]
     pub bitrate: Option<i64>,
@@ -235,6 +263,7 @@ impl VideoArgs {
                 bufsize: self.bufsize,
                 cbr: self.cbr,
             },
+            quality: self.quality,
             preset: self.preset.clone(),
             tune: self.tune.clone(),
             pixel_format: self.pix_fmt.clone(),
@@ -314,6 +343,9 @@ pub struct BenchArgs {
     /// Numbers of sessions, each measured by itself.
     #[arg(long, value_name = "K,K", value_delimiter = ',', default_value = "1,2,4,8", value_parser = sessions)]
     pub sessions: Vec<usize>,
+    /// Where sessions decode: cpu, or GPUs in turn: cuda, cuda:0, cuda:0,2-3.
+    #[arg(long, value_name = "DEVICES", value_parser = devices)]
+    pub devices: Option<DeviceChoice>,
     /// How long each number of sessions is measured, once all of them run.
     #[arg(long, value_name = "SECONDS", default_value = "10", value_parser = positive)]
     pub seconds: f64,
@@ -382,6 +414,13 @@ fn key_value(text: &str) -> Result<(String, String), String> {
         Some((key, value)) if !key.is_empty() => Ok((key.into(), value.into())),
         _ => Err("expected KEY=VALUE".into()),
     }
+}
+
+fn devices(text: &str) -> Result<DeviceChoice, String> {
+    text.parse().map_err(|e: frameloom::Error| match e.hint {
+        Some(hint) => format!("{}; {hint}", e.message),
+        None => e.message,
+    })
 }
 
 fn rate(text: &str) -> Result<i64, String> {

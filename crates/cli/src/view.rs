@@ -213,6 +213,7 @@ fn tell(printer: Printer, progress: &Progress, ended: &AtomicBool) {
             printer.object(&serde_json::json!({
                 "type": "progress", "frames": f.done, "frames_total": f.total, "fps": f.fps, "eta": f.eta,
                 "segments": segments, "bytes": progress.bytes.load(Ordering::Relaxed),
+                "gpus": progress.gpus(),
             }));
         } else {
             let eta = f.eta.map_or("?".into(), clock);

@@ -1,2 +1,8 @@
 // All kernels in one module: `./dev kernels` compiles this file to frameloom.ptx.
 #include "copy.cu"
+#include "repack.cu"
+#include "fill.cu"
+#include "sample.cu"
+#include "separable.cu"
+#include "bilinear.cu"
+#include "nv12_rgb.cu"

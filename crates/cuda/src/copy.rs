@@ -54,7 +54,7 @@ fn copy_rows(to: &mut [u8], plane: &Plane, from: &[u8], stride: usize) -> Option
 }
 
 /// Pinned memory goes back to its pool when the copy that reads it is done.
-fn keep(gpu: &Gpu, pinned: PinnedBuffer, until: Event) {
+pub(crate) fn keep(gpu: &Gpu, pinned: PinnedBuffer, until: Event) {
     gpu.uploads().push(pinned, until);
 }
 

@@ -4,6 +4,8 @@ use crate::copy::Uploads;
 use crate::error::{CudaError, Kind, Result, check};
 use crate::kernels::Kernels;
 use crate::memory::{DevicePool, PinnedPool};
+use crate::nvdec::Decoders;
+use crate::process::Plans;
 use crate::stream::EventPool;
 use cudarc::driver::sys::{self, CUcontext, CUdevice, CUdevice_attribute as Attribute};
 use serde::Serialize;
@@ -133,6 +135,8 @@ struct Inner {
     memory: DevicePool,
     pinned: PinnedPool,
     uploads: Uploads,
+    decoders: Decoders,
+    plans: Plans,
     kernels: OnceLock<Result<Kernels>>,
 }
 
@@ -167,6 +171,8 @@ impl Gpu {
             memory: DevicePool::default(),
             pinned: PinnedPool::default(),
             uploads: Uploads::default(),
+            decoders: Decoders::default(),
+            plans: Plans::default(),
             kernels: OnceLock::new(),
         });
         open.insert(ordinal, Self(Arc::clone(&inner)));
@@ -204,10 +210,12 @@ impl Gpu {
         self.check("cuCtxSynchronize", unsafe { sys::cuCtxSynchronize() })
     }
 
-    /// Gives all memory that nobody uses back to the system: the GPU's and the page-locked.
+    /// Gives all that nobody uses back to the system: the GPU's memory, the page-locked one, and decoders.
     pub fn trim(&self) -> Result<()> {
         self.bind()?;
         self.0.uploads.clear();
+        self.0.decoders.clear();
+        self.0.plans.clear();
         self.0.memory.trim(self)?;
         self.0.pinned.trim(self)
     }
@@ -241,6 +249,14 @@ impl Gpu {
 
     pub(crate) fn uploads(&self) -> &Uploads {
         &self.0.uploads
+    }
+
+    pub(crate) fn decoders(&self) -> &Decoders {
+        &self.0.decoders
+    }
+
+    pub(crate) fn plans(&self) -> &Plans {
+        &self.0.plans
     }
 
     /// The compiled kernels; loaded for this GPU by the first call.

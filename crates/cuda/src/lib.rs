@@ -4,6 +4,7 @@
 //! [`Kind::Missing`]. Users need the driver only. Nothing here waits for the GPU unless its name says so: work is asked of a
 //! [`Stream`], and what it makes carries an [`Event`].
 
+mod bytes;
 pub mod copy;
 mod error;
 pub mod fault;
@@ -11,8 +12,12 @@ mod format;
 mod gpu;
 mod kernels;
 mod memory;
+pub mod nvdec;
 pub mod nvjpeg;
+pub mod nvml;
+pub mod peer;
 mod picture;
+pub mod process;
 mod stream;
 
 pub use error::{CudaError, Kind, Result};

@@ -116,6 +116,7 @@ impl DeviceBuffer {
     /// So many bytes (at an address that is a multiple of 256), for work in `stream`, which waits for whoever had them before.
     pub fn new(stream: &Stream, bytes: usize) -> Result<Self> {
         let gpu = stream.gpu();
+        gpu.bind()?;
         let class = class(bytes);
         let pool = gpu.memory();
         let idle = lock(&pool.0).take(class);
@@ -163,10 +164,12 @@ impl DeviceBuffer {
     /// Work that uses the buffer ends with this event: until then nobody else may have it.
     pub fn used_until(&self, event: Event) {
         let mut pending = lock(&self.pending);
-        if pending.len() >= 8 {
-            pending.retain(|e| !matches!(e.happened(), Ok(true)));
+        // One event of each stream is enough: its last.
+        if let Some(known) = pending.iter_mut().find(|known| event.follows(known)) {
+            *known = event;
+        } else if !pending.iter().any(|known| known.follows(&event)) {
+            pending.push(event);
         }
-        pending.push(event);
     }
 }
 
@@ -222,8 +225,8 @@ impl PinnedPool {
 
     pub(crate) fn trim(&self, gpu: &Gpu) -> Result<()> {
         let idle = lock(&self.0).all_idle();
-        // SAFETY: ours, and nobody else has them.
         idle.into_iter().try_for_each(|address| {
+            // SAFETY: ours, and nobody else has it.
             gpu.check("cuMemFreeHost", unsafe { sys::cuMemFreeHost(address as *mut c_void) })
         })
     }
@@ -306,7 +309,7 @@ mod tests {
     fn sizes_are_rounded_up_by_at_most_a_quarter() {
         for bytes in [1, 4096, 4097, 100_000, 3_110_400, 12_441_600, 1 << 30, (1 << 30) + 1] {
             let class = class(bytes);
-            assert!(class >= bytes && class % 4096 == 0, "{bytes} {class}");
+            assert!(class >= bytes && class.is_multiple_of(4096), "{bytes} {class}");
             assert!(bytes < 32768 || class <= bytes + bytes / 4, "{bytes} {class}");
         }
     }

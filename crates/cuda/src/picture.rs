@@ -56,6 +56,42 @@ impl Picture {
         done
     }
 
+    /// As [`Picture::write`], of several pictures at once, which are there together.
+    pub fn write_all(
+        stream: &Stream,
+        layout: &Layout,
+        count: usize,
+        write: impl FnOnce(&[u64]) -> Result<()>,
+    ) -> Result<Vec<Self>> {
+        let buffers: Vec<DeviceBuffer> =
+            (0..count).map(|_| DeviceBuffer::new(stream, layout.bytes)).collect::<Result<_>>()?;
+        let addresses: Vec<u64> = buffers.iter().map(DeviceBuffer::address).collect();
+        let written = write(&addresses);
+        let ready = stream.record();
+        if let Ok(ready) = &ready {
+            // Part of the work may be under way even if it failed.
+            buffers.iter().for_each(|buffer| buffer.used_until(ready.clone()));
+        }
+        written?;
+        let ready = ready?;
+        let picture = |buffer| Self(Arc::new(Inner { buffer, layout: layout.clone(), ready: ready.clone() }));
+        Ok(buffers.into_iter().map(picture).collect())
+    }
+
+    /// As [`Picture::read`], of several pictures at once.
+    pub fn read_all<T>(
+        stream: &Stream,
+        pictures: &[Self],
+        read: impl FnOnce(&[u64]) -> Result<T>,
+    ) -> Result<T> {
+        pictures.iter().try_for_each(|picture| stream.wait(&picture.0.ready))?;
+        let addresses: Vec<u64> = pictures.iter().map(Self::address).collect();
+        let done = read(&addresses);
+        let read = stream.record()?;
+        pictures.iter().for_each(|picture| picture.0.buffer.used_until(read.clone()));
+        done
+    }
+
     /// Its GPU.
     pub fn gpu(&self) -> &Gpu {
         self.0.buffer.gpu()

@@ -3,12 +3,17 @@
 use crate::error::Result;
 use crate::gpu::Gpu;
 use cudarc::driver::sys::{self, CUevent, CUresult, CUstream};
-use std::sync::{Arc, Mutex};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
 /// Work that a GPU does in order.
 pub struct Stream {
     gpu: Gpu,
     raw: CUstream,
+    /// No other stream of this process has it, or will.
+    id: u64,
+    /// Events recorded so far.
+    recorded: Mutex<u64>,
 }
 
 // SAFETY: a stream may be used by any thread that has the context current.
@@ -19,12 +24,14 @@ unsafe impl Sync for Stream {}
 impl Stream {
     /// A new one, which waits for no other.
     pub fn new(gpu: &Gpu) -> Result<Self> {
+        static STREAMS: AtomicU64 = AtomicU64::new(0);
         gpu.bind()?;
         let mut raw = std::ptr::null_mut();
         let flags = sys::CUstream_flags::CU_STREAM_NON_BLOCKING as u32;
         // SAFETY: the context is current.
         gpu.check("cuStreamCreate", unsafe { sys::cuStreamCreate(&raw mut raw, flags) })?;
-        Ok(Self { gpu: gpu.clone(), raw })
+        let id = STREAMS.fetch_add(1, Ordering::Relaxed);
+        Ok(Self { gpu: gpu.clone(), raw, id, recorded: Mutex::default() })
     }
 
     /// Its GPU.
@@ -41,19 +48,35 @@ impl Stream {
         self.raw
     }
 
-    /// What is asked of the stream from now on waits for the event; the caller doesn't.
+    /// What is asked of the stream from now on waits for the event; the caller doesn't. (The GPU isn't asked to where that is sure
+    /// anyway: waiting costs it a microsecond even for what has happened.)
     pub fn wait(&self, event: &Event) -> Result<()> {
+        let sure = event.0.stream == self.id || event.happened()?;
         self.gpu.bind()?;
+        if sure {
+            return Ok(());
+        }
         // SAFETY: both live; events of other GPUs are allowed here.
         self.gpu.check("cuStreamWaitEvent", unsafe { sys::cuStreamWaitEvent(self.raw, event.0.raw, 0) })
     }
 
-    /// An event that happens when all that was asked so far is done.
+    /// An event that happens when all that was asked so far is done. (If that fails, it is waited for: nobody could know otherwise
+    /// when memory that it uses is free.)
     pub fn record(&self) -> Result<Event> {
         self.gpu.bind()?;
-        let event = self.gpu.events().take(&self.gpu)?;
+        self.try_record().inspect_err(|_| {
+            let _ = self.synchronize();
+        })
+    }
+
+    fn try_record(&self) -> Result<Event> {
+        let raw = self.gpu.events().take(&self.gpu)?;
+        let mut recorded = self.recorded.lock().unwrap_or_else(PoisonError::into_inner);
+        *recorded += 1;
+        let (gpu, happened) = (self.gpu.clone(), AtomicBool::new(false));
+        let event = Event(Arc::new(EventInner { gpu, raw, stream: self.id, number: *recorded, happened }));
         // SAFETY: both live and belong to the same context.
-        self.gpu.check("cuEventRecord", unsafe { sys::cuEventRecord(event.0.raw, self.raw) })?;
+        self.gpu.check("cuEventRecord", unsafe { sys::cuEventRecord(raw, self.raw) })?;
         Ok(event)
     }
 
@@ -87,6 +110,11 @@ pub struct Event(Arc<EventInner>);
 struct EventInner {
     gpu: Gpu,
     raw: CUevent,
+    /// Of that stream so many-th event.
+    stream: u64,
+    number: u64,
+    /// Once it is known.
+    happened: AtomicBool,
 }
 
 // SAFETY: events may be used by any thread.
@@ -97,12 +125,22 @@ unsafe impl Sync for EventInner {}
 impl Event {
     /// Whether it has happened.
     pub fn happened(&self) -> Result<bool> {
+        if self.0.happened.load(Ordering::Acquire) {
+            return Ok(true);
+        }
         self.0.gpu.bind()?;
         // SAFETY: the event lives.
         match unsafe { sys::cuEventQuery(self.0.raw) } {
-            CUresult::CUDA_ERROR_NOT_READY => Ok(false),
-            code => self.0.gpu.check("cuEventQuery", code).map(|()| true),
+            CUresult::CUDA_ERROR_NOT_READY => return Ok(false),
+            code => self.0.gpu.check("cuEventQuery", code)?,
         }
+        self.0.happened.store(true, Ordering::Release);
+        Ok(true)
+    }
+
+    /// Whether this one happening means that the other has happened: it was recorded later, or is the same, in the same stream.
+    pub(crate) fn follows(&self, other: &Self) -> bool {
+        self.0.stream == other.0.stream && self.0.number >= other.0.number
     }
 
     /// Waits for it.
@@ -130,9 +168,9 @@ impl Drop for EventInner {
 pub(crate) struct EventPool(Mutex<Vec<usize>>);
 
 impl EventPool {
-    fn take(&self, gpu: &Gpu) -> Result<Event> {
+    fn take(&self, gpu: &Gpu) -> Result<CUevent> {
         let idle = self.0.lock().unwrap_or_else(|e| e.into_inner()).pop();
-        let raw = match idle {
+        Ok(match idle {
             Some(raw) => raw as CUevent,
             None => {
                 let mut raw = std::ptr::null_mut();
@@ -142,8 +180,7 @@ impl EventPool {
                 gpu.check("cuEventCreate", unsafe { sys::cuEventCreate(&raw mut raw, flags) })?;
                 raw
             }
-        };
-        Ok(Event(Arc::new(EventInner { gpu: gpu.clone(), raw })))
+        })
     }
 
     fn give_back(&self, raw: CUevent) {

@@ -1,7 +1,7 @@
 //! Decoding a range in a thread of its own, a few frames ahead of the encoder.
 
 use crate::cancel::Cancel;
-use crate::decode::{Decode, RangeDecoder};
+use crate::decode::{self, Decode};
 use crate::error::{Error, ErrorKind, Result};
 use crate::queue::{Limits, Receiver, RecvError, Weight, bounded};
 use crate::task::{Damage, SegmentTask};
@@ -54,7 +54,7 @@ impl DecodeAhead {
             let args = [("segment", i64::from(task.segment.id))];
             let opened = metrics.decode.busy(|| {
                 let _span = trace.span(track, "open", &args);
-                RangeDecoder::open(task, stop)
+                decode::open(task, stop)
             });
             let mut decoder = match opened {
                 Ok(decoder) => decoder,

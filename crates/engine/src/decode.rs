@@ -1,5 +1,9 @@
 //! The frames of one range, in presentation order, with the times of a plain decode of the whole input.
 
+mod gpu;
+
+pub use gpu::GpuRangeDecoder;
+
 use crate::error::{Error, ErrorKind, Result};
 use crate::index::Timing;
 use crate::source::{self, PacketSource};
@@ -15,6 +19,14 @@ pub trait Decode {
     fn next(&mut self) -> Result<Option<Frame>>;
     /// Damage met so far in the segment's range.
     fn damage(&mut self) -> Vec<Damage>;
+}
+
+/// The frames of a task by themselves: from its GPU if it has one, else from libavcodec.
+pub fn open<'a>(task: &'a SegmentTask, stop: &'a Arc<AtomicBool>) -> Result<Box<dyn Decode + 'a>> {
+    match task.gpu.filter(|_| task.gpu_decodes) {
+        Some(gpu) => Ok(Box::new(GpuRangeDecoder::open(task, gpu, stop)?)),
+        None => Ok(Box::new(RangeDecoder::open(task, stop)?)),
+    }
 }
 
 /// Gives every frame a time: its own, or the one before plus a frame's duration; never the same twice, never backwards.

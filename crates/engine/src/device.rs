@@ -1,10 +1,15 @@
 //! Where stages run, and how many tasks fit there.
 
+pub mod choice;
+pub mod gpus;
+pub mod listing;
+pub mod sampling;
+
 use frameloom_media::VideoEncoderSettings;
 use serde::Serialize;
 use std::num::NonZeroUsize;
 
-/// A place where stages run. GPUs will be further ones.
+/// The processor, as a place where stages run; GPUs are in [`gpus`].
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Device {
     /// Name, as in `--devices`: "cpu".
@@ -38,7 +43,8 @@ impl Device {
         // A second encoder fills the gaps while the first one begins a segment; several outputs fill each other's.
         let least = if encoders.len() == 1 { self.cores.min(2) } else { 1 };
         // On 16 cores four x264 workers of four threads kept 12 cores busy (lookahead, seams, the last frames of a segment). Eight took
-        // less time than six, one run each (bench/runs/2026-11-21-xeon-16cores); more than eight of four threads was not tried.
+        // less time than six, one run each (bench/runs/2026-11-21-xeon-16cores). Four of eight threads took as long as eight of four with
+        // x264 and longer with x265, two of sixteen longer with x264 (threads-*.json there).
         // SVT-AV1 has fewer gaps: on 64 cores 24 workers were faster than 32 (bench/runs/2026-11-21-xeon-64cores).
         let steady = encoders.iter().all(|e| e.steady);
         let busy = if steady { self.cores + self.cores / 2 } else { 2 * self.cores };
@@ -193,6 +199,7 @@ mod tests {
                 global_header: true,
                 interlaced: false,
                 quantiser: None,
+                jpeg_quality: None,
                 options,
             })
         };

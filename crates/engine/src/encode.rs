@@ -1,5 +1,9 @@
 //! Frames of one segment to packets that refer to nothing outside it.
 
+mod jpeg;
+
+pub use jpeg::GpuJpegEncoder;
+
 use crate::error::{Error, ErrorKind, Result};
 use crate::plan::encoder::Allocation;
 use frameloom_media::{CodecParams, EncodedPacket, Frame, PictureType, VideoEncoder, encoder_options};
@@ -11,6 +15,27 @@ pub trait Encode {
     fn push(&mut self, frame: Frame, out: &mut Vec<TimedPacket>) -> Result<()>;
     /// No more frames: appends the rest.
     fn finish(&mut self, out: &mut Vec<TimedPacket>) -> Result<()>;
+    /// What a muxer must know.
+    fn params(&self) -> Result<CodecParams>;
+    /// Packets by which decoding runs ahead, as the encoder announces it.
+    fn announced_reorder(&self) -> u32;
+    /// Presentation times of the frames so far, in order, and the last one's duration.
+    fn times(&self) -> (&[i64], i64);
+    /// Packets by which decoding really runs ahead of presentation.
+    fn reorder(&self) -> u32;
+    /// Names of per-frame side data that the encoder can't take.
+    fn lost_side_data(&self) -> &[String];
+}
+
+/// The encoder that an allocation asks for. `gpu`: where a GPU's is opened.
+pub fn open(allocation: &Allocation, gpu: Option<u32>) -> Result<Box<dyn Encode>> {
+    match (allocation.gpu.as_ref().and_then(|work| work.jpeg_quality), gpu) {
+        (None, _) => Ok(Box::new(SegmentEncoder::open(allocation)?)),
+        (Some(quality), Some(gpu)) => Ok(Box::new(GpuJpegEncoder::open(allocation, quality, gpu)?)),
+        (Some(_), None) => {
+            Err(Error::new(ErrorKind::Internal, "a GPU is to encode, and the segment was given none"))
+        }
+    }
 }
 
 /// A packet with the presentation time of its frame, in ticks of the source.
@@ -74,31 +99,6 @@ impl SegmentEncoder {
             lost: Vec::new(),
             takes: SideDataTaken::of(&allocation.settings.encoder),
         })
-    }
-
-    /// What a muxer must know.
-    pub fn params(&self) -> Result<CodecParams> {
-        self.encoder.params().map_err(|e| Error::media(ErrorKind::Encode, &e))
-    }
-
-    /// Packets by which decoding runs ahead, as the encoder announces it.
-    pub fn announced_reorder(&self) -> u32 {
-        self.encoder.reorder_depth()
-    }
-
-    /// Presentation times of the frames so far, in order, and the last one's duration.
-    pub fn times(&self) -> (&[i64], i64) {
-        (&self.times, self.last_duration)
-    }
-
-    /// Packets by which decoding really runs ahead of presentation.
-    pub fn reorder(&self) -> u32 {
-        self.reorder
-    }
-
-    /// Names of per-frame side data that the encoder can't take.
-    pub fn lost_side_data(&self) -> &[String] {
-        &self.lost
     }
 
     /// Warms the encoder up with the held frames, then gives it all but the last of them.
@@ -222,6 +222,26 @@ impl Encode for SegmentEncoder {
             ));
         }
         Ok(())
+    }
+
+    fn params(&self) -> Result<CodecParams> {
+        self.encoder.params().map_err(|e| Error::media(ErrorKind::Encode, &e))
+    }
+
+    fn announced_reorder(&self) -> u32 {
+        self.encoder.reorder_depth()
+    }
+
+    fn times(&self) -> (&[i64], i64) {
+        (&self.times, self.last_duration)
+    }
+
+    fn reorder(&self) -> u32 {
+        self.reorder
+    }
+
+    fn lost_side_data(&self) -> &[String] {
+        &self.lost
     }
 }
 

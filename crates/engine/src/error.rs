@@ -24,6 +24,8 @@ pub enum ErrorKind {
     Journal,
     /// The finished output isn't what was planned.
     Check,
+    /// A GPU failed, or can't do what is asked.
+    Device,
     /// A worker crashed or hung.
     Worker,
     /// The user stopped it. Exit code 130.
@@ -113,6 +115,15 @@ impl Error {
         self
     }
 
+    /// From a GPU.
+    pub fn gpu(error: &frameloom_cuda::CudaError) -> Self {
+        let mut new = Self::new(ErrorKind::Device, "the GPU failed");
+        if let Some(gpu) = error.gpu {
+            new.place.device = Some(format!("cuda:{gpu}"));
+        }
+        new.because(format!("{}: {}", error.call, error.reason))
+    }
+
     /// From FFmpeg, for a given kind; a full disk or a closed pipe is recognised.
     pub fn media(kind: ErrorKind, error: &frameloom_media::MediaError) -> Self {
         let errno = error.os_error();
@@ -142,7 +153,14 @@ impl Error {
 
     /// Whether the same segment may be tried again.
     pub fn may_retry(&self) -> bool {
-        matches!(self.kind, ErrorKind::Decode | ErrorKind::Encode | ErrorKind::Worker | ErrorKind::Internal)
+        matches!(
+            self.kind,
+            ErrorKind::Decode
+                | ErrorKind::Encode
+                | ErrorKind::Device
+                | ErrorKind::Worker
+                | ErrorKind::Internal
+        )
     }
 
     /// The program's exit code.

@@ -3,6 +3,7 @@
 pub mod ladder;
 pub mod spec;
 
+use crate::device::choice::{DecodeOn, DeviceChoice};
 use crate::package::{Packaging, SetTarget};
 use crate::plan::size::Size;
 use crate::plan::tuning::Tuning;
@@ -103,6 +104,9 @@ pub struct VideoOptions {
     pub qp: Option<f64>,
     /// Bit rates.
     pub rate: RateOptions,
+    /// Quality of JPEG, from 1 to 100.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub quality: Option<u8>,
     /// Preset (speed against size).
     pub preset: Option<String>,
     /// Tuning.
@@ -199,6 +203,9 @@ pub struct ContentOptions {
     pub strict: bool,
     /// What is in each output: at least one.
     pub outputs: Vec<OutputOptions>,
+    /// GPUs convert pictures and encode JPEG, where they can. What follows from it stands in the plan.
+    #[serde(skip)]
+    pub gpus: bool,
 }
 
 /// How the job runs: nothing here changes a byte of the output.
@@ -230,6 +237,12 @@ pub struct RunOptions {
     pub overwrite: Overwrite,
     /// Threads and memory that several jobs share.
     pub pool: Option<Arc<Pool>>,
+    /// GPUs that may be used.
+    pub devices: DeviceChoice,
+    /// Where video is decoded.
+    pub decode: DecodeOn,
+    /// Decoders side by side on each GPU; `None`: as many as there are workers.
+    pub sessions_per_device: Option<usize>,
 }
 
 impl Default for RunOptions {
@@ -248,6 +261,9 @@ impl Default for RunOptions {
             report: None,
             overwrite: Overwrite::No,
             pool: None,
+            devices: DeviceChoice::default(),
+            decode: DecodeOn::Auto,
+            sessions_per_device: None,
         }
     }
 }

@@ -1,8 +1,12 @@
 //! Between decoder and encoder: every frame gets the picture layout that the encoder was opened for.
 
+mod gpu;
+
 use crate::error::{Error, ErrorKind, Result};
 use crate::plan::encoder::Allocation;
+use frameloom_cuda::process::Filter;
 use frameloom_media::{Converter, Frame, Picture};
+use gpu::GpuSide;
 
 /// Turns a frame into another one.
 pub trait Process {
@@ -17,12 +21,13 @@ pub struct Conform {
     promised: (u32, u32),
     converter: Option<Converter>,
     source: Option<Picture>,
+    gpu: GpuSide,
     changes: Vec<(i64, String)>,
 }
 
 impl Conform {
     /// For the encoder of `allocation`; `source` is what the stream's description promises.
-    pub fn new(allocation: &Allocation) -> Self {
+    pub fn new(allocation: &Allocation, gpu: Option<u32>) -> Self {
         let settings = &allocation.settings;
         let wanted = Picture {
             width: settings.width,
@@ -31,7 +36,8 @@ impl Conform {
             full_range: allocation.full_range,
         };
         let promised = allocation.source_size;
-        Self { wanted, promised, converter: None, source: None, changes: Vec::new() }
+        let gpu = GpuSide::new(allocation, Filter::Bicubic, gpu);
+        Self { wanted, promised, converter: None, source: None, gpu, changes: Vec::new() }
     }
 
     /// Times at which the source's pictures changed within the segment, or differ in size from what was planned.
@@ -58,6 +64,14 @@ impl Conform {
 
 impl Process for Conform {
     fn process(&mut self, mut frame: Frame) -> Result<Frame> {
+        if self.gpu.converts() {
+            let picture = Picture::of(&frame);
+            if self.source.as_ref() != Some(&picture) {
+                self.watch(&picture, &frame);
+            }
+            return self.gpu.convert(frame);
+        }
+        frame = self.gpu.on_host(frame)?;
         frame.limit_samples().map_err(|e| Error::media(ErrorKind::Decode, &e))?;
         let picture = Picture::of(&frame);
         if self.source.as_ref() != Some(&picture) {

@@ -1,9 +1,10 @@
 //! What a run is doing right now, to be looked at from another thread, and what it has to say.
 
+use crate::device::sampling::GpuUsage;
 use crate::options::Feed;
 use crate::task::SegmentResult;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU8, AtomicU32, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
 /// What a worker does.
@@ -64,6 +65,8 @@ pub struct Progress {
     pub bytes: Arc<AtomicU64>,
     /// One per worker.
     pub workers: Vec<WorkerStatus>,
+    /// How busy the job's GPUs are; empty where there are none, or nothing is known.
+    pub gpus: Mutex<Vec<GpuUsage>>,
 }
 
 impl Progress {
@@ -78,7 +81,13 @@ impl Progress {
             segments_done: AtomicU32::new(0),
             bytes: Arc::new(AtomicU64::new(0)),
             workers: (0..workers).map(|_| WorkerStatus::default()).collect(),
+            gpus: Mutex::default(),
         }
+    }
+
+    /// How busy the job's GPUs are and were.
+    pub fn gpus(&self) -> Vec<GpuUsage> {
+        self.gpus.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Seconds since the run began.

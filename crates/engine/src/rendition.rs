@@ -1,6 +1,6 @@
 //! One output's part of a segment: frames of the decoder to a segment file.
 
-use crate::encode::{Encode, SegmentEncoder, TimedPacket};
+use crate::encode::{self, Encode, TimedPacket};
 use crate::error::{Error, ErrorKind, Result};
 use crate::fault;
 use crate::process::{Conform, Process};
@@ -38,7 +38,7 @@ pub struct SegmentRendition<'a> {
     attempt: u32,
     observer: &'a Observer<'a>,
     track: TrackId,
-    encoder: SegmentEncoder,
+    encoder: Box<dyn Encode>,
     conform: Conform,
     writer: SegmentWriter,
     packets: Vec<TimedPacket>,
@@ -55,7 +55,7 @@ impl<'a> SegmentRendition<'a> {
         observer: &'a Observer<'a>,
         track: TrackId,
     ) -> Result<Self> {
-        let encoder = SegmentEncoder::open(&rendition.allocation)?;
+        let encoder = encode::open(&rendition.allocation, task.gpu)?;
         let header = SegmentHeader {
             params: encoder.params()?,
             time_base: task.time_base,
@@ -68,7 +68,7 @@ impl<'a> SegmentRendition<'a> {
             observer,
             track,
             encoder,
-            conform: Conform::new(&rendition.allocation),
+            conform: Conform::new(&rendition.allocation, task.gpu),
             writer,
             packets: Vec::new(),
             sizes: Vec::new(),

@@ -46,6 +46,12 @@ pub struct SegmentTask {
     pub renditions: Vec<RenditionTask>,
     /// Threads of the decoder; the pictures don't depend on it.
     pub decoder_threads: u32,
+    /// Number of the GPU that works on the segment, if one does.
+    #[serde(default)]
+    pub gpu: Option<u32>,
+    /// It decodes, too. The pictures don't depend on that.
+    #[serde(default)]
+    pub gpu_decodes: bool,
     /// Which time the segment is encoded; 0 unless rate control wants it again.
     pub round: u32,
     /// 0 for the first try.

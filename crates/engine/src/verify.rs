@@ -146,6 +146,8 @@ fn output_task(file: &Finished<'_>, segment: Segment, plan: &Plan) -> SegmentTas
         frame_ticks: plan.video.time_base.rescale(plan.frame_ticks, stream.time_base).max(1),
         renditions: Vec::new(),
         decoder_threads: 1,
+        gpu: None,
+        gpu_decodes: false,
         round: 0,
         attempt: 0,
     }
@@ -209,7 +211,7 @@ fn compare(
     let mut results = RangeDecoder::open(&result_task, &context.stop)?;
     let source_task = SegmentTask { decoder_threads: 1, ..context.task(segment, 0)? };
     let mut sources = RangeDecoder::open(&source_task, &context.stop)?;
-    let mut conform = Conform::new(file.allocation);
+    let mut conform = Conform::new(&Allocation { gpu: None, ..file.allocation.clone() }, None);
     let mut sums = Sums {
         segment: segment.id,
         start: *first,

@@ -38,6 +38,20 @@ impl BitstreamFilter {
         }
     }
 
+    /// What a decoder of its packets must know before the first.
+    pub fn extradata(&self) -> Vec<u8> {
+        // SAFETY: an initialised filter has parameters of its output, whose extradata has that size.
+        unsafe {
+            let params = &*(*self.context).par_out;
+            match usize::try_from(params.extradata_size) {
+                Ok(size) if size > 0 && !params.extradata.is_null() => {
+                    std::slice::from_raw_parts(params.extradata, size).to_vec()
+                }
+                _ => Vec::new(),
+            }
+        }
+    }
+
     /// Takes a packet (`None`: the end) and appends what comes out. A new configuration of the decoder comes as side data of a packet, see [`EncodedPacket::new_extradata`].
     pub fn push(&mut self, packet: Option<&Packet>, out: &mut Vec<EncodedPacket>) -> Result<()> {
         let what = || format!("apply the bitstream filter {}", self.name);

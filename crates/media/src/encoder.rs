@@ -37,6 +37,9 @@ pub struct VideoEncoderSettings {
     pub interlaced: bool,
     /// Constant quantiser (`AV_CODEC_FLAG_QSCALE`), for encoders that know no other quality setting.
     pub quantiser: Option<f64>,
+    /// Quality of JPEG (1 to 100), which decides its quantisation tables; the quantiser must then be [`crate::JPEG_QUANTISER`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub jpeg_quality: Option<u8>,
     /// Options by name, the encoder's own and libavcodec's, in order.
     pub options: Vec<(String, String)>,
 }
@@ -163,6 +166,14 @@ impl VideoEncoder {
                 c.global_quality = (quantiser * f64::from(ff::FF_QP2LAMBDA as i32)).round() as c_int;
             }
             c.flags = (c.flags as u32 | flags) as c_int;
+            if let Some(quality) = settings.jpeg_quality {
+                let (luma, chroma) = crate::jpeg_tables(quality);
+                c.intra_matrix = ff::av_memdup(luma.as_ptr().cast(), size_of_val(&luma)).cast();
+                c.chroma_intra_matrix = ff::av_memdup(chroma.as_ptr().cast(), size_of_val(&chroma)).cast();
+                if c.intra_matrix.is_null() || c.chroma_intra_matrix.is_null() {
+                    return Err(MediaError::ours(what(), "no memory"));
+                }
+            }
             let _alone = svt_alone(&name);
             check(ff::avcodec_open2(context, codec, &mut options.0), what).map_err(MediaError::with_log)?;
             // SVT-AV1's threads wait for ever when it is closed without having been told the end.

@@ -2,6 +2,7 @@
 
 use crate::error::{MediaError, Result, check};
 use crate::ffi_util::{raw_time, text, time};
+use crate::gpu_frame::plain_format;
 use crate::params::CodecParams;
 use crate::side_data::SideData;
 use ffmpeg_sys_the_third as ff;
@@ -117,8 +118,11 @@ impl Frame {
         self.raw().height.max(0) as u32
     }
 
-    /// FFmpeg's name of the pixel format.
+    /// FFmpeg's name of the pixel format; of a picture on a GPU that which it will have in the host's memory.
     pub fn pixel_format(&self) -> String {
+        if let Some(name) = self.gpu_picture().and_then(|p| plain_format(p.format()).name()) {
+            return name.to_owned();
+        }
         // SAFETY: takes any number, returns a static string or null.
         unsafe { text(ff::av_get_pix_fmt_name(ff::AVPixelFormat(self.raw().format))) }
     }

@@ -170,9 +170,8 @@ impl Muxer {
         // SAFETY: valid context; a null packet asks for what is held back; pb is ours, and checked for null.
         unsafe {
             check(ff::av_interleaved_write_frame(self.context, std::ptr::null_mut()), what)?;
-            if (*(*self.context).oformat).flags & ff::AVFMT_ALLOW_FLUSH as c_int != 0 {
-                check(ff::av_write_frame(self.context, std::ptr::null_mut()), what)?;
-            }
+            // Muxers that hold nothing back by themselves ignore it.
+            check(ff::av_write_frame(self.context, std::ptr::null_mut()), what)?;
             let pb = (*self.context).pb;
             if pb.is_null() {
                 return Err(MediaError::ours(what(), "the format writes no file"));

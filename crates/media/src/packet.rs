@@ -6,6 +6,9 @@ use crate::side_data::{SideData, av_copy, copy_all};
 use ffmpeg_sys_the_third as ff;
 use std::ffi::c_int;
 
+/// FFmpeg's flag of a key packet.
+pub const KEY_PACKET: u32 = ff::AV_PKT_FLAG_KEY as u32;
+
 /// What the C library aligns all memory to.
 const PLACE: usize = 16;
 

@@ -34,6 +34,7 @@ pub fn run(command: &BenchCommand, printer: &Printer) -> Result<()> {
         work,
         sessions: args.sessions.clone(),
         window: Duration::from_secs_f64(args.seconds.min(1e6)),
+        devices: args.devices.clone().unwrap_or_default(),
     };
     let control = control(*printer)?;
     let cores = Device::cpu().cores;
@@ -105,6 +106,7 @@ fn content(args: &BenchTranscodeArgs, input_options: InputOptions) -> Result<Con
         segment_seconds: None,
         one_pass: true,
         packaging: None,
+        gpus: false,
         strict: false,
         outputs,
     })

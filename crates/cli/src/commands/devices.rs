@@ -3,7 +3,7 @@
 use crate::args::DevicesArgs;
 use crate::printer::Printer;
 use frameloom::Result;
-use frameloom::device::Device;
+use frameloom::device::{Device, listing};
 use frameloom_media::{encoders, library_versions};
 
 /// Encoders whose seams are tested.
@@ -12,6 +12,7 @@ const TESTED: [&str; 9] =
 
 pub fn run(_: &DevicesArgs, printer: &Printer) -> Result<()> {
     let cpu = Device::cpu();
+    let gpus = listing::gpus();
     let video: Vec<_> = encoders().into_iter().filter(|e| e.video).collect();
     if printer.is_json() {
         printer.object(&serde_json::json!({
@@ -21,6 +22,12 @@ pub fn run(_: &DevicesArgs, printer: &Printer) -> Result<()> {
             "memory_total": cpu.memory.total,
             "memory_available": cpu.memory.available,
         }));
+        for gpu in gpus.iter().flatten() {
+            let mut object = serde_json::json!(gpu);
+            object["type"] = "device".into();
+            object["memory_total"] = gpu.info.memory.into();
+            printer.object(&object);
+        }
         printer.object(&serde_json::json!({
             "type": "libraries",
             "versions": library_versions().into_iter().collect::<std::collections::BTreeMap<_, _>>(),
@@ -41,6 +48,10 @@ pub fn run(_: &DevicesArgs, printer: &Printer) -> Result<()> {
         gib(cpu.memory.total),
         gib(cpu.memory.available)
     ));
+    match &gpus {
+        Ok(gpus) => gpus.iter().for_each(|gpu| show_gpu(gpu, printer)),
+        Err(why) => printer.out(&format!("no GPU   {why}")),
+    }
     let versions: Vec<String> = library_versions().iter().map(|(n, v)| format!("{n} {v}")).collect();
     printer.out(&format!("FFmpeg   {}", versions.join(", ")));
     let names = |wanted: &dyn Fn(&str, bool) -> bool| {
@@ -58,4 +69,28 @@ pub fn run(_: &DevicesArgs, printer: &Printer) -> Result<()> {
         names(&|n, hardware| !TESTED.contains(&n) && !hardware)
     ));
     Ok(())
+}
+
+fn show_gpu(gpu: &listing::GpuListing, printer: &Printer) {
+    let gib = |bytes: u64| bytes as f64 / f64::from(1 << 30);
+    printer.out(&format!(
+        "{:<8} {}, {:.1} GiB of memory, {:.1} GiB free, {} processors, at {}, driver API {}",
+        gpu.name,
+        gpu.info.name,
+        gib(gpu.info.memory),
+        gib(gpu.memory_available),
+        gpu.info.processors,
+        gpu.info.pci,
+        gpu.driver_api
+    ));
+    if let Some(trouble) = &gpu.trouble {
+        printer.out(&format!("         {trouble}"));
+    }
+    let engines = gpu.decodes.iter().map(|d| d.engines).max().unwrap_or(0);
+    if engines > 0 {
+        printer.out(&format!("         {engines} video decoders:"));
+    }
+    for line in listing::summary(&gpu.decodes) {
+        printer.out(&format!("           {line}"));
+    }
 }

@@ -1,12 +1,14 @@
 //! `frameloom transcode`.
 
-use crate::args::{FeedArg, TranscodeArgs, Workers};
+use crate::args::{DecodeArg, FeedArg, TranscodeArgs, Workers};
 use crate::outputs::{Outputs, outputs};
 use crate::printer::Printer;
 use crate::raw::input_options;
 use crate::signals;
 use crate::view::View;
 use frameloom::cancel::Cancel;
+use frameloom::device::choice::DecodeOn;
+use frameloom::device::sampling::GpuUsage;
 use frameloom::jobs::transcode::{Control, Prepared, Report, prepare, run as run_job};
 use frameloom::options::{
     ContentOptions, Feed, InputTarget, OutputOptions, OutputTarget, Overwrite, RunOptions, SubtitleOptions,
@@ -88,6 +90,7 @@ pub fn job(args: &TranscodeArgs) -> Result<TranscodeJob> {
             segment_seconds: args.segment,
             one_pass: args.two_pass == "off",
             packaging,
+            gpus: args.devices.as_ref().is_some_and(|d| d.cuda.is_some()),
             strict: args.strict,
             outputs: options,
         },
@@ -112,6 +115,14 @@ pub fn job(args: &TranscodeArgs) -> Result<TranscodeJob> {
             report: args.report.clone(),
             overwrite: if args.yes { Overwrite::Yes } else { Overwrite::No },
             pool: None,
+            devices: args.devices.clone().unwrap_or_default(),
+            decode: match args.decode {
+                DecodeArg::Auto => DecodeOn::Auto,
+                DecodeArg::Gpu => DecodeOn::Gpu,
+                DecodeArg::Cpu => DecodeOn::Cpu,
+                DecodeArg::Both => DecodeOn::Both,
+            },
+            sessions_per_device: args.sessions_per_device.map(|n| n as usize),
         },
     })
 }
@@ -269,6 +280,7 @@ fn show_report(report: &Report, printer: &Printer) {
             "fps": fps,
             "bytes": bytes,
             "stages": report.times,
+            "gpus": report.gpus,
         }));
         return;
     }
@@ -304,6 +316,30 @@ fn show_report(report: &Report, printer: &Printer) {
         line += &format!(", {} {}", run.retries, if run.retries == 1 { "retry" } else { "retries" });
     }
     printer.line(&line);
+    for gpu in report.gpus.iter().filter(|g| g.samples > 0) {
+        printer.line(&busy(gpu));
+    }
+}
+
+/// "cuda:0: decoders 45 %, processors 3 % busy; 1.2 GiB of memory in use at most".
+fn busy(gpu: &GpuUsage) -> String {
+    let mean = &gpu.mean;
+    let shares = [
+        ("decoders", mean.decoder),
+        ("processors", mean.processors),
+        ("JPEG decoders", mean.jpeg),
+        ("encoders", mean.encoder),
+    ];
+    let told: Vec<String> = shares
+        .iter()
+        .filter_map(|(what, share)| share.filter(|s| *s >= 0.5).map(|s| format!("{what} {s:.0} %")))
+        .collect();
+    let told = if told.is_empty() { "idle".to_owned() } else { format!("{} busy", told.join(", ")) };
+    format!(
+        "{}: {told}; {:.1} GiB of memory in use at most",
+        gpu.name,
+        gpu.memory_peak as f64 / f64::from(1 << 30)
+    )
 }
 
 /// "1 segment", "2 segments".

@@ -17,7 +17,7 @@ pub fn objects(outcome: &Outcome) -> Vec<Value> {
 }
 
 #[track_caller]
-fn of_type(all: &[Value], kind: &str) -> Vec<Value> {
+pub fn of_type(all: &[Value], kind: &str) -> Vec<Value> {
     all.iter().filter(|o| o["type"] == kind).cloned().collect()
 }
 
@@ -163,6 +163,30 @@ fn a_trace_with_tracks() {
             assert_eq!(depths.last(), Some(&0), "{feed}: {chart} is empty in the end");
         }
     }
+}
+
+/// Of the last segments, the one with the most coded bytes is begun first: begun last, it would keep one worker busy alone.
+#[test]
+fn hard_segments_are_not_left_for_the_end() {
+    let scratch = Scratch::new();
+    let trace = scratch.file("trace.json");
+    let options = format!(
+        "--encoder libx264 --preset ultrafast --gop 75 --segment 3 --feed split --workers 2 --trace {}",
+        trace.display()
+    );
+    run(transcode(clip("mixed"), scratch.file("out.mkv"), &options)).ok();
+    let found: Value = serde_json::from_slice(&bytes(&trace)).expect("the trace is JSON");
+    let events = found.as_array().expect("a list of events");
+    let mut opened: Vec<(u64, u64)> = events
+        .iter()
+        .filter(|e| e["name"] == "open")
+        .map(|e| (e["ts"].as_f64().expect("a time") as u64, e["args"]["segment"].as_u64().expect("a number")))
+        .collect();
+    opened.sort_unstable();
+    assert_eq!(opened.len(), 4, "{opened:?}");
+    // Easy, a third of it hard, hard, still.
+    assert!(opened[..2].iter().any(|(_, segment)| *segment == 2), "{opened:?}");
+    assert_eq!(opened[3].1, 3, "{opened:?}");
 }
 
 /// A counter's values.

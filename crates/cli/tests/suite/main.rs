@@ -4,6 +4,7 @@ mod bad_input;
 mod bench;
 mod clips;
 mod damaged;
+mod devices;
 mod exact;
 mod failure;
 mod from_ffmpeg;

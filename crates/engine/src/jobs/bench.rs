@@ -4,7 +4,8 @@
 //! measurement begins when every session runs, and ends while all of them still do.
 
 use crate::cancel::Cancel;
-use crate::decode::{Decode, RangeDecoder};
+use crate::decode;
+use crate::device::choice::DeviceChoice;
 use crate::device::{Device, Load};
 use crate::error::{Error, ErrorKind, Result};
 use crate::index::{Timing, choose_video};
@@ -52,6 +53,8 @@ pub struct BenchJob {
     pub sessions: Vec<usize>,
     /// How long each of these is measured.
     pub window: Duration,
+    /// GPUs that decode, the sessions in turn; the processor does without any.
+    pub devices: DeviceChoice,
 }
 
 /// What so many sessions came to.
@@ -93,12 +96,13 @@ pub fn run(job: &BenchJob, control: &Control, each: &mut dyn FnMut(&Measured)) -
     }
     let task = match &job.work {
         Work::Decode(options) => decoding(&job.input, options, control)?,
-        Work::Transcode(content) => transcoding(&job.input, content, control)?,
+        Work::Transcode(content) => transcoding(&job.input, content, job.devices.cuda.is_some(), control)?,
     };
     warn_of_memory(job, &task, control);
+    let gpus: Vec<u32> = job.devices.gpus()?.iter().map(frameloom_cuda::Gpu::ordinal).collect();
     let mut all = Vec::new();
     for sessions in &job.sessions {
-        let measured = measure(job, &task, *sessions, control)?;
+        let measured = measure(job, &task, *sessions, &gpus, control)?;
         each(&measured);
         all.push(measured);
     }
@@ -120,18 +124,25 @@ fn decoding(input: &InputTarget, options: &InputOptions, control: &Control) -> R
         frame_ticks: 1,
         renditions: Vec::new(),
         decoder_threads: 1,
+        gpu: None,
+        gpu_decodes: false,
         round: 0,
         attempt: 0,
     })
 }
 
 /// The whole video stream, with the settings that a job would have; where its files go is left open.
-fn transcoding(input: &InputTarget, content: &ContentOptions, control: &Control) -> Result<SegmentTask> {
+fn transcoding(
+    input: &InputTarget,
+    content: &ContentOptions,
+    gpus: bool,
+    control: &Control,
+) -> Result<SegmentTask> {
     let job = TranscodeJob {
         input: input.clone(),
         outputs: vec![OutputTarget::File("/dev/null".into()); content.outputs.len()],
         sets: Vec::new(),
-        content: ContentOptions { one_pass: true, ..content.clone() },
+        content: ContentOptions { one_pass: true, gpus, ..content.clone() },
         run: RunOptions { overwrite: Overwrite::Yes, ..RunOptions::default() },
     };
     let prepared = prepare(&job, control)?;
@@ -157,6 +168,8 @@ fn transcoding(input: &InputTarget, content: &ContentOptions, control: &Control)
         frame_ticks: plan.frame_ticks,
         renditions,
         decoder_threads: 1,
+        gpu: None,
+        gpu_decodes: false,
         round: 0,
         attempt: 0,
     })
@@ -184,7 +197,13 @@ struct Running {
     stop: Arc<AtomicBool>,
 }
 
-fn measure(job: &BenchJob, task: &SegmentTask, sessions: usize, control: &Control) -> Result<Measured> {
+fn measure(
+    job: &BenchJob,
+    task: &SegmentTask,
+    sessions: usize,
+    gpus: &[u32],
+    control: &Control,
+) -> Result<Measured> {
     let scratch = if task.renditions.is_empty() { None } else { Some(Scratch::new()?) };
     let running = Running {
         frames: (0..sessions).map(|_| AtomicU64::new(0)).collect(),
@@ -196,6 +215,8 @@ fn measure(job: &BenchJob, task: &SegmentTask, sessions: usize, control: &Contro
         let mut started = Ok(());
         for (number, frames) in running.frames.iter().enumerate() {
             let mut task = task.clone();
+            task.gpu = gpus.get(number % gpus.len().max(1)).copied();
+            task.gpu_decodes = task.gpu.is_some();
             if let Some(scratch) = &scratch {
                 for rendition in &mut task.renditions {
                     rendition.output = scratch.0.join(format!("{number}-{}", rendition.number));
@@ -251,7 +272,7 @@ fn session(task: &SegmentTask, number: usize, frames: &AtomicU64, running: &Runn
 }
 
 fn decode(task: &SegmentTask, frames: &AtomicU64, stop: &Arc<AtomicBool>) -> Result<()> {
-    let mut decoder = RangeDecoder::open(task, stop)?;
+    let mut decoder = decode::open(task, stop)?;
     while decoder.next()?.is_some() {
         frames.fetch_add(1, Ordering::Relaxed);
         // Otherwise all that a damaged file has would be kept.

@@ -1,6 +1,7 @@
 //! What all threads of a job share.
 
 use crate::cancel::Cancel;
+use crate::device::gpus::Gpus;
 use crate::error::{Error, ErrorKind, Result};
 use crate::fault;
 use crate::journal::{Journal, JournalError, Record};
@@ -50,6 +51,8 @@ pub struct Context {
     pub source: SourceSpec,
     /// Threads of a worker's decoder.
     pub decoder_threads: u32,
+    /// GPUs that decode.
+    pub gpus: Option<Arc<Gpus>>,
     /// Program and arguments of worker processes.
     pub worker_command: Option<Vec<String>>,
     /// Segments of a file; 0 for a pipe.
@@ -166,6 +169,8 @@ impl Context {
             frame_ticks: self.plan.frame_ticks,
             renditions: self.renditions(asked)?,
             decoder_threads: self.decoder_threads,
+            gpu: None,
+            gpu_decodes: false,
             round: asked.round,
             attempt: asked.attempt,
         })

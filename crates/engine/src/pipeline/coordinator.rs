@@ -1,5 +1,6 @@
 //! Gives out segments, tries again what failed, and sees that one fails or all succeed.
 
+use super::last::longest_first;
 use super::watch::Watch;
 use super::workers::panic_text;
 use super::{Context, Gate, Message, RunReport, WAITING_FOR_WORKERS, Work};
@@ -124,6 +125,7 @@ impl Coordinator {
                 self.ready.push_back(self.plain(segment.clone(), 0));
             }
         }
+        longest_first(&mut self.ready, self.context.progress.workers.len());
     }
 
     /// Runs to the end of the job. On failure everything is told to stop, and what is finished stays in the journal.
@@ -223,6 +225,7 @@ impl Coordinator {
                         }
                     }
                     if !self.ready.is_empty() {
+                        longest_first(&mut self.ready, self.context.progress.workers.len());
                         self.rate = Some(rate);
                         return Ok(());
                     }

@@ -3,6 +3,7 @@
 mod context;
 mod coordinator;
 mod gate;
+mod last;
 mod watch;
 mod workers;
 

@@ -2,9 +2,10 @@
 
 use super::{Context, Message, WAITING_FOR_WORKERS, Work};
 use crate::device::Load;
+use crate::device::gpus::Session;
 use crate::error::{Error, ErrorKind, Result};
 use crate::isolate;
-use crate::progress::Stage;
+use crate::progress::{Event, Stage};
 use crate::worker::{Observer, Tracks, encode_segment, run_segment};
 use crossbeam_channel::{Receiver, Sender};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -52,8 +53,9 @@ pub fn start_workers(
     Ok(())
 }
 
-fn work_on(context: &Arc<Context>, worker: usize, tracks: &Tracks, item: Work) -> Message {
+fn work_on(context: &Arc<Context>, worker: usize, tracks: &Tracks, mut item: Work) -> Message {
     let begun = Instant::now();
+    let session = on_a_gpu(context, &mut item);
     let progress = &context.progress;
     let dealt = matches!(item, Work::Dealt(..));
     let task = match &item {
@@ -65,7 +67,12 @@ fn work_on(context: &Arc<Context>, worker: usize, tracks: &Tracks, item: Work) -
     let (trace, metrics) = (&context.trace, &*context.metrics);
     let observer = Observer { progress: &report, trace, tracks, name: &name, metrics };
     let mut damaged = false;
+    let (session, refused) = match session {
+        Ok(session) => (session, None),
+        Err(error) => (None, Some(error.in_segment(task.segment.id))),
+    };
     let outcome = catch_unwind(AssertUnwindSafe(|| match item {
+        _ if refused.is_some() => refused.map_or_else(|| Err(Error::interrupted()), Err),
         Work::Range(task) => match &context.worker_command {
             Some(command) if context.run.isolate => {
                 let _span = trace.span(tracks.encode[0], "process", &[]);
@@ -89,10 +96,31 @@ fn work_on(context: &Arc<Context>, worker: usize, tracks: &Tracks, item: Work) -
         Err(Error::new(ErrorKind::Worker, "a worker panicked").because(said).in_segment(task.segment.id))
     });
     progress.end(worker, result.is_ok());
+    if let Some(session) = session {
+        let gpu = session.gpu();
+        let well = result.as_ref().err().is_none_or(|e| e.kind != ErrorKind::Device);
+        if session.ended(well) {
+            let text = format!("cuda:{gpu} failed again and again: it gets no more work from this job");
+            (context.events)(Event::Warning(text));
+        }
+    }
     if damaged {
         return Message::Damaged { task };
     }
     Message::Outcome { worker, task, seconds: begun.elapsed().as_secs_f64(), dealt, result: Box::new(result) }
+}
+
+/// Gives a segment to a GPU, if there is work for one.
+fn on_a_gpu(context: &Arc<Context>, item: &mut Work) -> Result<Option<Session>> {
+    let Some(gpus) = &context.gpus else { return Ok(None) };
+    let (task, dealt) = match item {
+        Work::Range(task) => (task, false),
+        Work::Dealt(task, _) => (task, true),
+    };
+    let session = gpus.session(if dealt { 1 } else { task.attempt })?;
+    task.gpu = session.as_ref().map(Session::gpu);
+    task.gpu_decodes = session.as_ref().is_some_and(Session::decodes) && !dealt;
+    Ok(session)
 }
 
 pub(super) fn panic_text(panic: &(dyn std::any::Any + Send)) -> &str {

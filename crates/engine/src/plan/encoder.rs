@@ -8,8 +8,8 @@ use crate::plan::rate::{self, RateGoal};
 use crate::plan::size::scaled_aspect;
 use crate::plan::tuning;
 use frameloom_media::{
-    CodecParams, EncoderInfo, OptionProblem, Rational, VideoEncoderSettings, check_encoder_option,
-    encoder_info, hdr10, is_rgb, pixel_format_loss, pixel_formats_of,
+    CodecParams, EncoderInfo, JPEG_QUANTISER, OptionProblem, Rational, VideoEncoderSettings,
+    check_encoder_option, encoder_info, hdr10, is_rgb, pixel_format_loss, pixel_formats_of,
 };
 use serde::{Deserialize, Serialize};
 
@@ -26,10 +26,22 @@ pub struct Allocation {
     pub source_size: (u32, u32),
     /// Full-range pictures are wanted from limited-range ones (`Some(true)`), or as the source has them.
     pub full_range: Option<bool>,
+    /// What a GPU does, where the bytes depend on it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub gpu: Option<GpuWork>,
     /// The rate that is to be kept.
     pub rate: Option<RateGoal>,
     /// What the user should know.
     pub warnings: Vec<String>,
+}
+
+/// What a GPU does between decoder and sink. Its arithmetic isn't the processor's, so that a segment goes to GPUs only.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct GpuWork {
+    /// It changes size, pixel format or range.
+    pub converts: bool,
+    /// It encodes JPEG, with this quality (1 to 100).
+    pub jpeg_quality: Option<u8>,
 }
 
 /// What is peculiar about an encoder.
@@ -239,7 +251,11 @@ pub fn allocate(
             checked(&mut options, info, setting.flag, &setting.key, &setting.value)?;
         }
     }
-    let mut quantiser = None;
+    if video.quality.is_some() && info.name != "mjpeg" {
+        return Err(Error::usage(format!("--quality is for JPEG, and {} has none", info.name))
+            .hint("use --crf or --qp, or --encoder mjpeg"));
+    }
+    let mut quantiser = video.quality.map(|_| JPEG_QUANTISER);
     if let Some(crf) = video.crf {
         let Some(key) = rules.crf.filter(|key| knows(&info.name, key)) else {
             return Err(Error::usage(format!("{} has no constant rate factor (--crf)", info.name)).hint(
@@ -344,12 +360,14 @@ pub fn allocate(
             global_header,
             interlaced,
             quantiser,
+            jpeg_quality: video.quality,
             options,
         },
         warm_up: rules.warm_up,
         last_not_key: info.codec == "h264",
         source_size,
         full_range,
+        gpu: None,
         rate: goal,
         warnings,
     };

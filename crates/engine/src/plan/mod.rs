@@ -1,6 +1,7 @@
 //! The plan: what will be done, decided before anything is encoded, from the input, the request and the libraries alone.
 
 pub mod encoder;
+pub mod gpu;
 pub mod layout;
 pub mod rate;
 pub mod size;
@@ -105,6 +106,9 @@ pub struct Plan {
     pub shift: i64,
     /// What is made of every segment, for each output.
     pub renditions: Vec<Rendition>,
+    /// Who decodes, where the pictures depend on it: "nvdec".
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub decoder: Option<String>,
 }
 
 /// One output.
@@ -173,6 +177,12 @@ impl Plan {
                 format.global_header,
             )
             .map_err(|e| if e.kind == ErrorKind::Input { e.in_file(input.name.clone()) } else { e })?;
+            let mut allocation = allocation;
+            if content.gpus {
+                let (work, said) = gpu::work(&allocation, &video.params, &output.video);
+                allocation.gpu = work;
+                allocation.warnings.extend(said);
+            }
             renditions.push(Rendition { format: format.name.clone(), allocation });
         }
         let seconds = f64::from(frames) / rate.to_f64();
@@ -222,6 +232,7 @@ impl Plan {
             range,
             shift,
             renditions,
+            decoder: None,
         })
     }
 

@@ -3,9 +3,7 @@
 use super::files::{self, Image};
 use super::{Kind, Options, metadata};
 use crate::error::{Error, ErrorKind, Result};
-use crate::plan::size::Size;
-use frameloom_cuda::nvjpeg::header::Segments;
-use frameloom_media::{Converter, Frame, ImageEncoder, Picture, decode_image, encode_image};
+use frameloom_media::{Converter, Frame, ImageEncoder, Picture, decode_image, encode_image, jpeg_tables};
 
 /// What was made of an image.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -43,7 +41,8 @@ pub fn convert(image: &Image, data: &[u8], options: &Options) -> Result<Made> {
     if let Some(icc) = frame.icc_profile() {
         segments.icc = Some(icc.to_vec());
     }
-    let (width, height) = size(options.size, &frame, &segments).map_err(named)?;
+    let turned = metadata::is_turned(&segments);
+    let (width, height) = options.coded_size(frame.width(), frame.height(), turned).map_err(named)?;
     // What FFmpeg makes of CMYK has a fourth plane without meaning.
     let alpha = frame.has_alpha() && kind != Kind::Jpeg;
     let wanted = Picture { width, height, ..picture(image.kind, &frame, alpha) };
@@ -68,18 +67,6 @@ pub fn convert(image: &Image, data: &[u8], options: &Options) -> Result<Made> {
     })?;
     files::write(&image.output, &file)?;
     Ok(Made { width, height, bytes: file.len() as u64, lost })
-}
-
-/// The size of the coded picture. What is asked for is the size of what is seen, which may lie on its side.
-fn size(size: Option<Size>, frame: &Frame, segments: &Segments) -> Result<(u32, u32)> {
-    let (width, height) = (frame.width(), frame.height());
-    match size {
-        None => Ok((width, height)),
-        Some(size) if metadata::is_turned(segments) => {
-            size.resolve(height, width).map(|(width, height)| (height, width))
-        }
-        Some(size) => size.resolve(width, height),
-    }
 }
 
 fn fits(frame: &Frame, wanted: &Picture) -> bool {
@@ -131,11 +118,9 @@ fn describes(icc: &[u8], picture: &Picture) -> bool {
 
 fn encoder(kind: Kind, quality: u8) -> ImageEncoder {
     match kind {
-        Kind::Jpeg => ImageEncoder {
-            encoder: "mjpeg".into(),
-            options: Vec::new(),
-            tables: Some((table(&LUMA, quality), table(&CHROMA, quality))),
-        },
+        Kind::Jpeg => {
+            ImageEncoder { encoder: "mjpeg".into(), options: Vec::new(), tables: Some(jpeg_tables(quality)) }
+        }
         Kind::WebP => ImageEncoder {
             encoder: "libwebp".into(),
             options: vec![("quality".into(), quality.to_string())],
@@ -146,40 +131,5 @@ fn encoder(kind: Kind, quality: u8) -> ImageEncoder {
             options: vec![("pred".into(), "mixed".into())],
             tables: None,
         },
-    }
-}
-
-/// A table of T.81's annex K for a quality, as the Independent JPEG Group scales it.
-fn table(base: &[u16; 64], quality: u8) -> [u16; 64] {
-    let quality = u32::from(quality.clamp(1, 100));
-    let scale = if quality < 50 { 5000 / quality } else { 200 - 2 * quality };
-    base.map(|value| ((u32::from(value) * scale + 50) / 100).clamp(1, 255) as u16)
-}
-
-/// T.81, table K.1.
-const LUMA: [u16; 64] = [
-    16, 11, 10, 16, 24, 40, 51, 61, 12, 12, 14, 19, 26, 58, 60, 55, 14, 13, 16, 24, 40, 57, 69, 56, 14, 17,
-    22, 29, 51, 87, 80, 62, 18, 22, 37, 56, 68, 109, 103, 77, 24, 35, 55, 64, 81, 104, 113, 92, 49, 64, 78,
-    87, 103, 121, 120, 101, 72, 92, 95, 98, 112, 100, 103, 99,
-];
-
-/// T.81, table K.2.
-const CHROMA: [u16; 64] = [
-    17, 18, 24, 47, 99, 99, 99, 99, 18, 21, 26, 66, 99, 99, 99, 99, 24, 26, 56, 99, 99, 99, 99, 99, 47, 66,
-    99, 99, 99, 99, 99, 99, 99, 99, 99, 99, 99, 99, 99, 99, 99, 99, 99, 99, 99, 99, 99, 99, 99, 99, 99, 99,
-    99, 99, 99, 99, 99, 99, 99, 99, 99, 99, 99, 99,
-];
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn qualities_scale_the_tables_as_libjpeg_does() {
-        assert_eq!(table(&LUMA, 50), LUMA);
-        assert_eq!(table(&LUMA, 90)[..4], [3, 2, 2, 3]);
-        assert_eq!(table(&LUMA, 25)[..4], [32, 22, 20, 32]);
-        assert_eq!(table(&LUMA, 100), [1; 64]);
-        assert_eq!(table(&CHROMA, 1)[0], 255);
     }
 }

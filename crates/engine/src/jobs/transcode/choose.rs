@@ -1,12 +1,15 @@
 //! Workers, feed and depth: nothing that changes a byte.
 
 use super::{Control, Prepared};
+use crate::device::choice::DecodeOn;
+use crate::device::gpus::{Gpus, is_exact};
 use crate::device::{Device, Load, frame_bytes};
 use crate::error::{Error, ErrorKind, Result};
 use crate::index::Timing;
 use crate::options::{Feed, TranscodeJob};
 use crate::plan::layout::Segment;
 use crate::queue::Limits;
+use frameloom_cuda::nvdec::Codec;
 
 /// Settles how the job runs on this machine.
 pub(super) fn choose_run(job: &TranscodeJob, control: &Control, prepared: &mut Prepared) -> Result<()> {
@@ -66,6 +69,24 @@ pub(super) fn choose_run(job: &TranscodeJob, control: &Control, prepared: &mut P
     if job.run.isolate && control.worker_command.is_none() {
         return Err(Error::new(ErrorKind::Internal, "no program for worker processes"));
     }
+    let run = &job.run;
+    let needed = plan.renditions.iter().any(|r| r.allocation.gpu.is_some());
+    let (gpus, said) = Gpus::of_job(&run.devices, run.decode, run.sessions_per_device, video, needed)?;
+    prepared.notes.extend(said);
+    prepared.gpus = gpus;
+    if prepared.gpus.as_ref().is_some_and(|g| g.decode()) && prepared.feed == Feed::Shared {
+        if run.decode == DecodeOn::Gpu {
+            return Err(Error::usage(
+                "--decode gpu needs the split feed: the shared one decodes on the processor",
+            ));
+        }
+        prepared.notes.push("the shared feed decodes on the processor".into());
+        if !needed {
+            prepared.gpus = None;
+        }
+    }
+    let inexact = !Codec::from_name(&video.codec).is_none_or(is_exact)
+        && prepared.gpus.as_ref().is_some_and(|g| g.decode());
     // All encoders can work when the decoder may be whole segments ahead; a quarter of the free memory is for that.
     let room = (device.memory.available / 4).max(64 << 20);
     let wanted = prepared.workers.saturating_mul(plan.length.frames as usize).max(8);
@@ -74,6 +95,10 @@ pub(super) fn choose_run(job: &TranscodeJob, control: &Control, prepared: &mut P
         Some(frames) => Limits { items: frames.max(1), bytes: usize::MAX },
         None => Limits { items: wanted.min(fits).max(1), bytes: usize::try_from(room).unwrap_or(usize::MAX) },
     };
+    if inexact {
+        prepared.plan.decoder = Some("nvdec".into());
+        prepared.hash = prepared.plan.hash()?;
+    }
     Ok(())
 }
 

@@ -4,6 +4,7 @@ use super::notes::after_run;
 use super::prepare::OpenPipe;
 use super::reader::{ReaderEnds, start_reader};
 use super::{Control, Prepared};
+use crate::device::sampling::Sampling;
 use crate::error::{Error, ErrorKind, Result};
 use crate::jobs::probe;
 use crate::journal::Journal;
@@ -62,10 +63,12 @@ pub(super) fn execute(
         run: job.run.clone(),
         source,
         decoder_threads: 1,
+        gpus: prepared.gpus.clone(),
         worker_command: control.worker_command.clone(),
         segments: prepared.segments.as_ref().map_or(0, |s| s.len() as u32),
         spool: spool.clone(),
     });
+    let _sampling = Sampling::begin(context.gpus.as_ref(), &progress, trace);
     match conduct(job, control, prepared, pipe, &context, &folder) {
         Ok((report, verdicts)) => Ok((context, report, verdicts)),
         Err(error) => Err((context, error)),

@@ -11,6 +11,8 @@ pub use folder::job_folder;
 pub use prepare::prepare;
 
 use crate::cancel::Cancel;
+use crate::device::gpus::Gpus;
+use crate::device::sampling::GpuUsage;
 use crate::error::{Error, ErrorKind, Result};
 use crate::index::Summary;
 use crate::jobs::probe::Described;
@@ -63,6 +65,8 @@ pub struct Report {
     pub verdicts: Vec<Verdict>,
     /// What the stages spent their time on.
     pub times: Times,
+    /// How busy the GPUs were.
+    pub gpus: Vec<GpuUsage>,
 }
 
 /// What will be done, before it is done.
@@ -85,6 +89,8 @@ pub struct Prepared {
     pub workers: usize,
     /// How far the shared decoder may be ahead, in frames.
     pub async_limits: Limits,
+    /// GPUs that decode.
+    pub gpus: Option<Arc<Gpus>>,
     /// What was decided that the user may want to hear of.
     pub notes: Vec<String>,
     /// What the user should know.
@@ -170,5 +176,6 @@ fn carry_out(job: &TranscodeJob, control: &Control, collector: Option<&Arc<Colle
         (control.events)(Event::Warning(e.to_string()));
     }
     let (seconds, times) = (begun.elapsed().as_secs_f64(), context.metrics.times());
-    Ok(Report { job: job.clone(), run: report, seconds, index_seconds, verdicts, times })
+    let gpus = context.progress.gpus();
+    Ok(Report { job: job.clone(), run: report, seconds, index_seconds, verdicts, times, gpus })
 }

@@ -317,6 +317,7 @@ fn finish_prepare(
         feed: Feed::Auto,
         workers: 1,
         async_limits: Limits { items: 1, bytes: 0 },
+        gpus: None,
         notes: Vec::new(),
         warnings,
         index_seconds: 0.0,

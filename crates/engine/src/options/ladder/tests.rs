@@ -21,6 +21,7 @@ fn job(ladder: &Ladder) -> TranscodeJob {
             segment_seconds: None,
             one_pass: false,
             packaging: Some(ladder.packaging),
+            gpus: false,
             strict: false,
             outputs: contents,
         },

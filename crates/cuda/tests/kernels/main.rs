@@ -1,0 +1,9 @@
+//! What the GPU does, against a slow and plain computation of the same; on every GPU there is. Where there is none, the tests say that
+//! they are skipped.
+
+mod faults;
+mod harness;
+mod memory;
+mod peer;
+mod process;
+mod reference;

@@ -1,0 +1,243 @@
+//! The GPUs of a job: which has room for another session, and which is to be trusted no more.
+
+use super::choice::{DecodeOn, DeviceChoice};
+use crate::error::{Error, ErrorKind, Result};
+use frameloom_cuda::Gpu;
+use frameloom_cuda::nvdec::{Chroma, Codec, decoder_caps};
+use frameloom_media::CodecParams;
+use std::sync::{Arc, Mutex, PoisonError};
+
+/// Failures in a row after which a GPU gets no more work.
+const TRUSTED: u32 = 3;
+
+/// Sessions that keep the video engines of a GPU busy: one each, and one on its way.
+const SESSIONS: usize = 8;
+
+struct State {
+    gpu: Gpu,
+    /// It decodes the job's video.
+    decodes: bool,
+    sessions: usize,
+    failures: u32,
+}
+
+/// The GPUs of a job.
+pub struct Gpus {
+    states: Mutex<Vec<State>>,
+    /// Sessions beyond this go elsewhere; `None`: there is nowhere else.
+    most: Option<usize>,
+    /// The processor decodes nothing, not even what failed on a GPU.
+    alone: bool,
+    /// Every segment has work for a GPU beside decoding.
+    needed: bool,
+}
+
+impl std::fmt::Debug for Gpus {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_list().entries(self.states().iter().map(|s| s.gpu.clone())).finish()
+    }
+}
+
+impl Gpus {
+    /// Those that were chosen, if they have work: because `needed`, or because they decode `video`. Also why some of them don't decode.
+    pub fn of_job(
+        choice: &DeviceChoice,
+        on: DecodeOn,
+        sessions: Option<usize>,
+        video: &CodecParams,
+        needed: bool,
+    ) -> Result<(Option<Arc<Self>>, Vec<String>)> {
+        let gpus = choice.gpus()?;
+        let mut said = Vec::new();
+        if gpus.is_empty() {
+            return match on {
+                DecodeOn::Gpu | DecodeOn::Both => {
+                    Err(Error::usage("--decode needs GPUs: --devices cuda, for example"))
+                }
+                DecodeOn::Auto | DecodeOn::Cpu => Ok((None, said)),
+            };
+        }
+        let mut states = Vec::new();
+        for gpu in gpus {
+            let refusal = match on {
+                DecodeOn::Cpu => Some(None),
+                _ => refusal(&gpu, video, on == DecodeOn::Gpu)?.map(Some),
+            };
+            if let (Some(Some(why)), DecodeOn::Gpu) = (&refusal, on) {
+                let mut error = Error::new(ErrorKind::Device, why.as_str())
+                    .hint("--decode auto decodes on the processor what a GPU can't");
+                error.place.device = Some(format!("cuda:{}", gpu.ordinal()));
+                return Err(error);
+            }
+            let decodes = refusal.is_none();
+            if let Some(Some(why)) = refusal {
+                said.push(format!("cuda:{}: {why}; the processor decodes it", gpu.ordinal()));
+            }
+            if decodes || needed {
+                states.push(State { gpu, decodes, sessions: 0, failures: 0 });
+            }
+        }
+        if states.is_empty() {
+            return Ok((None, said));
+        }
+        let most = match on {
+            DecodeOn::Both => Some(sessions.unwrap_or(SESSIONS)),
+            _ => sessions,
+        };
+        let alone = on == DecodeOn::Gpu;
+        Ok((Some(Arc::new(Self { states: Mutex::new(states), most, alone, needed })), said))
+    }
+
+    fn states(&self) -> std::sync::MutexGuard<'_, Vec<State>> {
+        self.states.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// All of them.
+    pub fn all(&self) -> Vec<Gpu> {
+        self.states().iter().map(|s| s.gpu.clone()).collect()
+    }
+
+    /// How many there are.
+    pub fn count(&self) -> usize {
+        self.states().len()
+    }
+
+    /// Whether any of them decodes.
+    pub fn decode(&self) -> bool {
+        self.states().iter().any(|s| s.decodes)
+    }
+
+    /// A session for a segment that was tried so often before: on the GPU that has the fewest. `None`: the processor is to do it all.
+    /// An error when it can't, and no GPU is left to be trusted.
+    pub fn session(self: &Arc<Self>, attempt: u32) -> Result<Option<Session>> {
+        let mut states = self.states();
+        let trusted = |s: &&mut State| s.failures < TRUSTED;
+        // What has failed on a GPU is decoded by the processor, where that may be.
+        let may_decode = attempt == 0 || self.alone;
+        let decoder = states
+            .iter_mut()
+            .filter(trusted)
+            .filter(|s| may_decode && s.decodes && self.most.is_none_or(|most| s.sessions < most))
+            .min_by_key(|s| s.sessions);
+        if let Some(state) = decoder {
+            state.sessions += 1;
+            return Ok(Some(Session { gpus: self.clone(), gpu: state.gpu.ordinal(), decodes: true }));
+        }
+        if !self.needed && !self.alone {
+            return Ok(None);
+        }
+        match states.iter_mut().filter(trusted).min_by_key(|s| s.sessions) {
+            // It is full, and whoever asked for that has nobody else.
+            Some(state) => {
+                state.sessions += 1;
+                Ok(Some(Session { gpus: self.clone(), gpu: state.gpu.ordinal(), decodes: self.alone }))
+            }
+            None => Err(Error::new(ErrorKind::Device, "all GPUs of this job have failed again and again")
+                .hint("--resume goes on from the finished segments, with GPUs of the same kind of work")),
+        }
+    }
+
+    fn with(&self, gpu: u32, change: impl FnOnce(&mut State)) {
+        if let Some(state) = self.states().iter_mut().find(|s| s.gpu.ordinal() == gpu) {
+            change(state);
+        }
+    }
+}
+
+/// A session on a GPU, as long as it lives.
+pub struct Session {
+    gpus: Arc<Gpus>,
+    gpu: u32,
+    decodes: bool,
+}
+
+impl Session {
+    /// Number of the GPU.
+    pub fn gpu(&self) -> u32 {
+        self.gpu
+    }
+
+    /// Whether it decodes.
+    pub fn decodes(&self) -> bool {
+        self.decodes
+    }
+
+    /// How it went: true when the GPU gets no more work from now on.
+    pub fn ended(self, well: bool) -> bool {
+        let mut retired = false;
+        self.gpus.with(self.gpu, |state| {
+            let before = state.failures;
+            state.failures = if well && before < TRUSTED { 0 } else { before + u32::from(!well) };
+            retired = before < TRUSTED && state.failures >= TRUSTED;
+        });
+        retired
+    }
+}
+
+impl Drop for Session {
+    fn drop(&mut self) {
+        self.gpus.with(self.gpu, |state| state.sessions -= 1);
+    }
+}
+
+/// Whether every decoder gives the same pictures to the bit. Older codecs leave the rounding of their transform open.
+pub fn is_exact(codec: Codec) -> bool {
+    match codec {
+        Codec::H264 | Codec::Hevc | Codec::Vp8 | Codec::Vp9 | Codec::Av1 => true,
+        Codec::Mpeg1 | Codec::Mpeg2 | Codec::Mpeg4 | Codec::Vc1 => false,
+    }
+}
+
+/// Why a GPU doesn't decode that video.
+fn refusal(gpu: &Gpu, video: &CodecParams, alone: bool) -> Result<Option<String>> {
+    let Some(codec) = Codec::from_name(&video.codec) else {
+        return Ok(Some(format!("GPUs don't decode {}", video.codec)));
+    };
+    if !alone && !is_exact(codec) {
+        let why = format!(
+            "{} leaves rounding open, so that pictures of a GPU differ a little from the processor's (--decode gpu takes them)",
+            video.codec
+        );
+        return Ok(Some(why));
+    }
+    let Some((chroma, bits)) = sampling(&video.format) else {
+        return Ok(Some(format!("GPUs don't decode pictures of {}", video.format)));
+    };
+    let caps = decoder_caps(gpu, codec, chroma, bits).map_err(|e| Error::gpu(&e))?;
+    let Some(caps) = caps else {
+        return Ok(Some(format!("it doesn't decode {} with {} and {bits} bits", video.codec, chroma.name())));
+    };
+    let (width, height) = (video.width.max(0) as u32, video.height.max(0) as u32);
+    Ok(caps.refuses(width, height).map(|why| format!("it decodes {}, but {why}", video.codec)))
+}
+
+/// Chroma and bits of a pixel format that a video decoder gives.
+fn sampling(format: &str) -> Option<(Chroma, u8)> {
+    let format = format.strip_suffix("le").unwrap_or(format).replacen("yuvj", "yuv", 1);
+    let chroma = [
+        ("yuv420p", Chroma::C420),
+        ("yuv422p", Chroma::C422),
+        ("yuv444p", Chroma::C444),
+        ("gray", Chroma::C400),
+    ];
+    chroma.into_iter().find_map(|(name, chroma)| {
+        let bits = format.strip_prefix(name)?;
+        let bits = if bits.is_empty() { 8 } else { bits.parse().ok()? };
+        Some((chroma, bits))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn formats_tell_chroma_and_bits() {
+        assert_eq!(sampling("yuv420p"), Some((Chroma::C420, 8)));
+        assert_eq!(sampling("yuvj420p"), Some((Chroma::C420, 8)));
+        assert_eq!(sampling("yuv444p12le"), Some((Chroma::C444, 12)));
+        assert_eq!(sampling("gray10le"), Some((Chroma::C400, 10)));
+        assert_eq!(sampling("gbrp"), None);
+        assert_eq!(sampling("yuv420p10be"), None);
+    }
+}
