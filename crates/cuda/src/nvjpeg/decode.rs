@@ -59,7 +59,7 @@ impl Default for DecodeSettings {
             output: DecodeOutput::Native,
             backend: DecodeBackend::Auto,
             engine_lanes: 2,
-            engine_chunk: 126,
+            engine_chunk: 133,
             cuda_lanes: cores.clamp(1, 16),
         }
     }
