@@ -54,6 +54,8 @@ pub struct Decoded {
     pub time: i64,
     /// Its two fields are of different times.
     pub interlaced: bool,
+    /// The stream says that no picture of it has fields.
+    pub progressive: bool,
     /// Of an interlaced picture: the upper field comes first.
     pub top_field_first: bool,
     /// The hardware met damage in it.
@@ -84,6 +86,7 @@ impl VideoDecoder {
             ahead: settings.ahead,
             hardware: None,
             colour: CodedColour { primaries: 2, transfer: 2, matrix: 2, full_range: false },
+            progressive: true,
             shown: VecDeque::new(),
             ready: VecDeque::new(),
             times: VecDeque::new(),
@@ -192,6 +195,7 @@ struct State {
     ahead: usize,
     hardware: Option<Hardware>,
     colour: CodedColour,
+    progressive: bool,
     /// Pictures to be shown that are still the decoder's.
     shown: VecDeque<CUVIDPARSERDISPINFO>,
     ready: VecDeque<Decoded>,
@@ -260,6 +264,7 @@ impl State {
         let surfaces = hardware.shape().surfaces;
         // The first byte holds the format of the video in its low three bits, and then the range.
         let [flags, primaries, transfer, matrix] = format.video_signal_description;
+        self.progressive = format.progressive_sequence != 0;
         self.colour = CodedColour { primaries, transfer, matrix, full_range: flags & 8 != 0 };
         self.hardware = Some(hardware);
         // 1 would mean "as it is".
@@ -349,6 +354,7 @@ impl State {
             picture: picture?,
             time: time.unwrap_or(info.timestamp),
             interlaced: info.progressive_frame == 0,
+            progressive: self.progressive,
             top_field_first: info.top_field_first != 0,
             damaged,
             colour: self.colour,

@@ -194,6 +194,13 @@ impl<'a> GpuRangeDecoder<'a> {
                 self.doubt(format!("the picture at {:.3} s is damaged", self.task.time_base.seconds(time)))
             );
         }
+        // Seen on an H200: H.264 with fields (MBAFF) was not what libavcodec gives.
+        let may_have_fields = self.task.params.codec == "h264" && !decoded.progressive;
+        if decoded.interlaced || may_have_fields {
+            return Err(self.doubt(
+                "the video is coded with fields, which the GPU may give otherwise than the processor",
+            ));
+        }
         if self.expected.pop_first() != Some(time) {
             return Err(self.doubt(format!(
                 "the GPU gave the picture at {:.3} s out of turn",

@@ -200,6 +200,9 @@ fn refusal(gpu: &Gpu, video: &CodecParams, alone: bool) -> Result<Option<String>
         );
         return Ok(Some(why));
     }
+    if video.is_interlaced() {
+        return Ok(Some("interlaced video isn't decoded by GPUs to the same bytes".into()));
+    }
     let Some((chroma, bits)) = sampling(&video.format) else {
         return Ok(Some(format!("GPUs don't decode pictures of {}", video.format)));
     };

@@ -10,6 +10,7 @@ mod metadata;
 
 pub use cpu::{Lost, Made};
 pub use files::Image;
+pub(crate) use files::write as write_image;
 pub use gpu::Reason;
 
 use crate::device::Device;
