@@ -331,9 +331,10 @@ pub struct RawArgs {
 pub struct RunArgs {
     /// The job file (docs/jobs.md), or a par file of Intel's sample_multi_transcode (.par, docs/from-smt.md).
     pub file: PathBuf,
-    /// Where a par file runs, instead of on the devices that it names: cpu.
-    #[arg(long, value_name = "DEVICES", value_parser = ["cpu"])]
-    pub devices: Option<String>,
+    /// Devices that may be used (cpu, cuda, cuda:0 ...) by jobs that don't say so themselves; for a par file: instead of those that it
+    /// names.
+    #[arg(long, value_name = "DEVICES", value_parser = devices)]
+    pub devices: Option<DeviceChoice>,
     /// The first failure stops everything; otherwise it ends its job only.
     #[arg(long)]
     pub fail_fast: bool,
