@@ -19,20 +19,20 @@ fn pictures(folder: &Path) -> Vec<Vec<u8>> {
     let mut names: Vec<_> =
         std::fs::read_dir(folder).expect("a folder").map(|e| e.expect("an entry").path()).collect();
     names.sort();
-    names.iter().map(|path| decoded(path, &["-frames:v", "1"])[0].clone()).collect()
+    names.iter().map(|path| decoded(path, "1")[0].clone()).collect()
 }
 
-/// Frames of a plain decode, filtered, as red, green and blue.
+/// Frames of a plain decode that `select` keeps, as red, green and blue.
 #[track_caller]
-fn decoded(input: &Path, options: &[&str]) -> Vec<Vec<u8>> {
+fn decoded(input: &Path, select: &str) -> Vec<Vec<u8>> {
     let probe = crate::reference::video_stream(input);
     let size = |key: &str| probe[key].as_u64().expect("a size") as usize;
     let bytes = 3 * size("width") * size("height");
+    let scale = "scale=flags=bicubic+accurate_rnd+full_chroma_int+bitexact,format=rgb24";
     let out = ffmpeg()
-        .args(["-sws_flags", "bicubic+accurate_rnd+full_chroma_int+bitexact"])
         .arg("-i")
         .arg(input)
-        .args(options)
+        .args(["-vf", &format!("select={select},{scale}")])
         .args(["-vsync", "0", "-pix_fmt", "rgb24", "-f", "rawvideo", "-"])
         .output()
         .expect("ffmpeg runs");
@@ -49,7 +49,7 @@ fn images_are_the_frames_of_a_plain_decode() {
         let folder = scratch.file("shots");
         let options = format!("--every {every} --segment 0.6 --workers 3");
         run(frames(&clip(name), &folder.join("%05d.png"), &options)).ok();
-        let wanted = decoded(&clip(name), &["-vf", &format!("select=not(mod(n\\,{every}))")]);
+        let wanted = decoded(&clip(name), &format!("not(mod(n\\,{every}))"));
         let got = pictures(&folder);
         assert_eq!(got.len(), wanted.len(), "{name}");
         assert!(got == wanted, "{name}: a picture differs");
@@ -85,7 +85,7 @@ fn a_range_begins_with_its_first_frame() {
     let scratch = Scratch::new();
     let pattern = scratch.file("%02d.png");
     run(frames(&clip("plain"), &pattern, "--start 1 --end 1.2")).ok();
-    let wanted = decoded(&clip("plain"), &["-vf", "select=between(t\\,0.99\\,1.19)"]);
+    let wanted = decoded(&clip("plain"), "between(t\\,0.99\\,1.19)");
     let got = pictures(scratch.path());
     assert_eq!(got.len(), 5);
     assert!(got == wanted);

@@ -91,6 +91,7 @@ impl VideoDecoder {
             ready: VecDeque::new(),
             times: VecDeque::new(),
             failed: None,
+            broken: false,
         });
         let mut parameters: CUVIDPARSERPARAMS = zeroed();
         parameters.CodecType = codec.raw();
@@ -156,6 +157,7 @@ impl VideoDecoder {
         match self.state.failed.take() {
             Some(error) => Err(error),
             None => gpu.check("cuvidParseVideoData", code).map_err(|mut e| {
+                self.state.broken = true;
                 if e.kind == Kind::Failed {
                     e.kind = Kind::Data;
                 }
@@ -172,8 +174,8 @@ impl Drop for VideoDecoder {
             let _ = unsafe { (api.cuvidDestroyVideoParser)(self.parser) };
         }
         if let Some(hardware) = self.state.hardware.take() {
-            // Copies out of its surfaces may be under way.
-            if self.state.stream.synchronize().is_ok() {
+            // Copies out of its surfaces may be under way. One that has failed is not kept: it might do so again.
+            if self.state.stream.synchronize().is_ok() && !self.state.broken {
                 hardware.give_back();
             }
         }
@@ -202,6 +204,8 @@ struct State {
     /// Times of packets whose picture hasn't come, for codecs without reordering: the parser's are wrong where pictures are hidden.
     times: VecDeque<i64>,
     failed: Option<CudaError>,
+    /// Something has failed since it was made.
+    broken: bool,
 }
 
 impl State {
@@ -214,6 +218,7 @@ impl State {
             Ok(answer) => answer,
             Err(error) => {
                 self.failed = Some(error);
+                self.broken = true;
                 0
             }
         }
@@ -244,6 +249,14 @@ impl State {
         if let Some(mut hardware) = self.hardware.take() {
             let known = *hardware.shape();
             let same = Shape { surfaces: known.surfaces, ..shape } == known;
+            if !same {
+                // Copies out of its surfaces may be under way.
+                let settled = self.stream.synchronize();
+                if let Err(e) = settled {
+                    self.hardware = Some(hardware);
+                    return Err(e);
+                }
+            }
             if !same && self.codec.in_order() {
                 return Err(unsupported("pictures change their size between key frames"));
             }
@@ -253,7 +266,6 @@ impl State {
                 }
                 self.hardware = Some(hardware);
             } else {
-                self.stream.synchronize()?;
                 hardware.give_back();
             }
         }

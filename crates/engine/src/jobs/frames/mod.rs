@@ -24,9 +24,10 @@ use crate::progress::{Event, Progress};
 use crate::task::{RenditionTask, SegmentTask, SourceSpec};
 use crate::trace::Trace;
 use frameloom_media::InputOptions;
+use std::collections::BTreeSet;
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 use worker::{Counts, images_of};
 
@@ -70,11 +71,16 @@ pub struct FramesReport {
     pub gpus: Vec<GpuUsage>,
 }
 
-/// A part of the work: a segment, and how many frames come before it.
+/// A part of the work: a segment, how many frames come before it, and before the next one.
 struct Part {
     task: SegmentTask,
     before: u64,
+    /// `None`: nobody comes after it.
+    end: Option<u64>,
 }
+
+/// Numbers of images that this run has written.
+type Written = Mutex<BTreeSet<u64>>;
 
 /// Makes the images.
 pub fn run(job: &FramesJob, control: &Control) -> Result<FramesReport> {
@@ -115,19 +121,19 @@ pub fn run(job: &FramesJob, control: &Control) -> Result<FramesReport> {
         frames: Some(promised),
         progress: progress.clone(),
     });
-    let trace = Trace::disabled();
+    let (trace, written) = (Trace::disabled(), Written::default());
     let mut report = {
         let _sampling = Sampling::begin(prepared.gpus.as_ref(), &progress, &trace);
-        match all(job, control, &prepared, &parts, &progress)? {
+        match all(job, control, &prepared, &parts, &written, &progress)? {
             Some(report) => report,
             None => {
                 let note = "segments have other numbers of frames than their packets promise: one decoder counts them";
                 (control.events)(Event::Note(note.into()));
                 progress.frames_done.store(0, Ordering::Relaxed);
                 let parts = in_one(job, &prepared, &segments);
-                let report = all(job, control, &prepared, &parts, &progress)?
+                let report = all(job, control, &prepared, &parts, &written, &progress)?
                     .ok_or_else(|| Error::new(ErrorKind::Internal, "one decoder lost count"))?;
-                remove_beyond(job, report.images, promised);
+                remove_beyond(job, report.images, &written);
                 report
             }
         }
@@ -176,7 +182,8 @@ fn transcode_job(job: &FramesJob) -> TranscodeJob {
             outputs: vec![output],
             ..ContentOptions::default()
         },
-        run: RunOptions { overwrite: Overwrite::Yes, ..job.run.clone() },
+        // Sparse keys are no reason for the shared feed, which there is none of; an earlier run to go on with would be one against it.
+        run: RunOptions { overwrite: Overwrite::Yes, resume: true, ..job.run.clone() },
     }
 }
 
@@ -214,11 +221,16 @@ fn task(job: &FramesJob, prepared: &Prepared, segment: Segment) -> SegmentTask {
 fn side_by_side(job: &FramesJob, prepared: &Prepared, segments: &[Segment]) -> Vec<Part> {
     let mut before = 0;
     let part = |segment: &Segment| {
-        let part = Part { task: task(job, prepared, segment.clone()), before };
-        before += u64::from(segment.frames);
+        let end = before + u64::from(segment.frames);
+        let part = Part { task: task(job, prepared, segment.clone()), before, end: Some(end) };
+        before = end;
         part
     };
-    segments.iter().map(part).collect()
+    let mut parts: Vec<Part> = segments.iter().map(part).collect();
+    if let Some(last) = parts.last_mut() {
+        last.end = None;
+    }
+    parts
 }
 
 /// All segments as one.
@@ -230,7 +242,7 @@ fn in_one(job: &FramesJob, prepared: &Prepared, segments: &[Segment]) -> Vec<Par
         bytes: segments.iter().map(|s| s.bytes).sum(),
         ..first.clone()
     };
-    vec![Part { task: task(job, prepared, whole), before: 0 }]
+    vec![Part { task: task(job, prepared, whole), before: 0, end: None }]
 }
 
 /// Images that exist are replaced only when that was asked for.
@@ -248,10 +260,11 @@ fn refuse_existing(job: &FramesJob, promised: u64) -> Result<()> {
     }
 }
 
-/// Images that were written under numbers which the count of one decoder doesn't reach.
-fn remove_beyond(job: &FramesJob, images: u64, promised: u64) {
-    for n in images..promised.div_ceil(job.every) {
-        let path = job.output.path(job.first_number + n);
+/// Removes images that this run wrote under numbers which the count of one decoder doesn't reach.
+fn remove_beyond(job: &FramesJob, images: u64, written: &Written) {
+    let written = written.lock().unwrap_or_else(PoisonError::into_inner);
+    for number in written.range(job.first_number + images..) {
+        let path = job.output.path(*number);
         if let Err(e) = std::fs::remove_file(&path)
             && e.kind() != std::io::ErrorKind::NotFound
         {
@@ -269,6 +282,7 @@ fn all(
     control: &Control,
     prepared: &Prepared,
     parts: &[Part],
+    written: &Written,
     progress: &Arc<Progress>,
 ) -> Result<Option<FramesReport>> {
     let next = AtomicUsize::new(0);
@@ -282,10 +296,9 @@ fn all(
                 return Err(Error::interrupted());
             }
             progress.begin(worker, number as u32, part.task.segment.frames);
-            let (made, again) = one(job, control, gpus, part, worker, progress)?;
+            let (made, again) = one(job, control, gpus, part, written, worker, progress)?;
             retries += again;
-            // Nobody comes after the last one.
-            fits &= made.frames == u64::from(part.task.segment.frames) || number + 1 == parts.len();
+            fits &= made.frames == u64::from(part.task.segment.frames) || part.end.is_none();
             progress.segments_done.fetch_add(1, Ordering::Relaxed);
             progress.end(worker, true);
             counts.push(made);
@@ -344,6 +357,7 @@ fn one(
     control: &Control,
     gpus: Option<&Arc<Gpus>>,
     part: &Part,
+    written: &Written,
     worker: usize,
     progress: &Arc<Progress>,
 ) -> Result<(Counts, u32)> {
@@ -356,7 +370,7 @@ fn one(
             gpu_decodes: session.as_ref().is_some_and(|s| s.decodes()),
             ..part.task.clone()
         };
-        let done = images_of(job, &task, part.before, control, worker, progress);
+        let done = images_of(job, &task, (part.before, part.end), written, control, worker, progress);
         if let Some(session) = session {
             let gpu = session.gpu();
             if session.ended(done.as_ref().err().is_none_or(|e| e.kind != ErrorKind::Device)) {

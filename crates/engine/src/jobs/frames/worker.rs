@@ -1,6 +1,6 @@
 //! One segment's images.
 
-use super::FramesJob;
+use super::{FramesJob, Written};
 use crate::ahead::DecodeAhead;
 use crate::decode::Decode;
 use crate::encode::{self, Encode, TimedPacket};
@@ -8,6 +8,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::jobs::images::write_image;
 use crate::jobs::transcode::Control;
 use crate::metrics::Metrics;
+use crate::options::Overwrite;
 use crate::process::{Pictures, Process};
 use crate::progress::Progress;
 use crate::task::SegmentTask;
@@ -15,6 +16,7 @@ use crate::trace::Trace;
 use crate::worker::{Observer, Tracks};
 use frameloom_media::Frame;
 use std::collections::VecDeque;
+use std::sync::PoisonError;
 
 /// What a segment came to.
 #[derive(Clone, Copy, Debug, Default)]
@@ -27,11 +29,12 @@ pub(super) struct Counts {
     pub bytes: u64,
 }
 
-/// Makes the images of a segment; `before`: how many frames come before it.
+/// Makes the images of a segment; `numbers`: how many frames come before it, and before the next one.
 pub(super) fn images_of(
     job: &FramesJob,
     task: &SegmentTask,
-    before: u64,
+    numbers: (u64, Option<u64>),
+    written: &Written,
     control: &Control,
     worker: usize,
     progress: &Progress,
@@ -54,7 +57,9 @@ pub(super) fn images_of(
         ready: Vec::new(),
         packets: Vec::new(),
         numbers: VecDeque::new(),
-        before,
+        before: numbers.0,
+        end: numbers.1,
+        written,
         // What filters see of other frames, or make of their number, comes first.
         choose_early: rendition.pictures.window == (0, 0) && rendition.pictures.fps.is_none(),
         seen: 0,
@@ -85,6 +90,8 @@ struct Images<'a> {
     /// Numbers of frames that are being encoded.
     numbers: VecDeque<u64>,
     before: u64,
+    end: Option<u64>,
+    written: &'a Written,
     choose_early: bool,
     /// Frames that came out of the filters.
     seen: u64,
@@ -133,7 +140,23 @@ impl Images<'_> {
             let number = self.numbers.pop_front().ok_or_else(|| {
                 Error::new(ErrorKind::Encode, "the encoder gave more images than it got frames")
             })?;
-            let path = self.job.output.path(self.job.first_number + number / self.job.every);
+            // More frames than were promised: the next segment has these numbers, and one decoder will count.
+            if self.end.is_some_and(|end| number >= end) {
+                continue;
+            }
+            let number = self.job.first_number + number / self.job.every;
+            let path = self.job.output.path(number);
+            let mut written = self.written.lock().unwrap_or_else(PoisonError::into_inner);
+            // Filters and rates may give more images than were looked for in the beginning.
+            if written.insert(number)
+                && self.job.run.overwrite == Overwrite::No
+                && path.symlink_metadata().is_ok()
+            {
+                written.remove(&number);
+                let exists = Error::new(ErrorKind::Output, format!("{} exists", path.display()));
+                return Err(exists.hint("-y replaces images that exist"));
+            }
+            drop(written);
             write_image(&path, &packet.data)?;
             self.counts.images += 1;
             self.counts.bytes += packet.data.len() as u64;

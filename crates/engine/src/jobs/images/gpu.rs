@@ -166,13 +166,15 @@ pub fn read_all(images: &[&Image]) -> Vec<Result<Vec<u8>>> {
         let read = |image: &&Image| super::read(&image.input);
         let threads: Vec<_> = images
             .chunks(each)
-            .map(|images| scope.spawn(move || images.iter().map(read).collect::<Vec<_>>()))
+            .map(|images| (images.len(), scope.spawn(move || images.iter().map(read).collect::<Vec<_>>())))
             .collect();
-        let mut all: Vec<Result<Vec<u8>>> =
-            threads.into_iter().flat_map(|thread| thread.join().unwrap_or_default()).collect();
-        all.resize_with(images.len(), || {
-            Err(Error::new(ErrorKind::Internal, "a thread that reads files panicked"))
-        });
-        all
+        let panicked = || Err(Error::new(ErrorKind::Internal, "a thread that reads files panicked"));
+        // Each thread's images keep their places, whatever becomes of it.
+        threads
+            .into_iter()
+            .flat_map(|(count, thread)| {
+                thread.join().unwrap_or_else(|_| (0..count).map(|_| panicked()).collect())
+            })
+            .collect()
     })
 }
