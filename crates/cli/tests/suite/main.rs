@@ -13,6 +13,8 @@ mod hls;
 mod images;
 mod jobs;
 mod latency;
+#[path = "../../../cuda/stand-in/library.rs"]
+mod library;
 mod looks;
 mod odd;
 mod outputs;
@@ -24,5 +26,6 @@ mod run;
 mod same_bytes;
 mod seams;
 mod size;
+mod stand_in;
 mod streams;
 mod tuning;

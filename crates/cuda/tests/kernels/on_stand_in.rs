@@ -16,11 +16,8 @@ fn on_stand_ins_for_gpus() {
         tests.env("LD_LIBRARY_PATH", &folder).env_remove("CUDA_VISIBLE_DEVICES");
         tests.env("FRAMELOOM_STAND_IN_GPUS", gpus).env("FRAMELOOM_STAND_IN_PEER", peer);
         let said = tests.output().unwrap();
-        let text = format!(
-            "{}\n{}",
-            String::from_utf8_lossy(&said.stdout),
-            String::from_utf8_lossy(&said.stderr)
-        );
+        let text =
+            format!("{}\n{}", String::from_utf8_lossy(&said.stdout), String::from_utf8_lossy(&said.stderr));
         assert!(said.status.success(), "{gpus} GPUs, access {peer}: {text}");
         assert!(!text.contains("no GPU"), "{gpus} GPUs, access {peer}: {text}");
     }
