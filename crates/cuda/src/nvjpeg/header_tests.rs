@@ -52,7 +52,7 @@ fn segments_are_written_as_they_are_read() {
 
 #[test]
 fn profiles_of_many_segments_are_put_together_in_any_order() {
-    let icc: Vec<u8> = (0..200_000u32).map(|i| (i * 7 >> 3) as u8).collect();
+    let icc: Vec<u8> = (0..200_000u32).map(|i| ((i * 7) >> 3) as u8).collect();
     let written = with_segments(PLAIN, &Segments { exif: None, icc: Some(icc.clone()) }).unwrap();
     assert_eq!(read(&written).unwrap().segments.icc.as_deref(), Some(icc.as_slice()));
     // Behind SOI and JFIF there are four parts; the first two change places.
