@@ -2,10 +2,7 @@
 #pragma once
 #include "common.cuh"
 
-#define MEMORY __attribute__((address_space(1)))
 #define UNROLL _Pragma("unroll")
-// A kernel for blocks of 256 threads, so many of which are to fit a processor: that bounds its registers.
-#define BLOCKS(n) __attribute__((launch_bounds(256, n)))
 
 typedef u32 quad __attribute__((ext_vector_type(4)));
 typedef u32 pair __attribute__((ext_vector_type(2)));
@@ -15,61 +12,9 @@ typedef float quadf __attribute__((ext_vector_type(4)));
 // Pictures of one launch. The host's `PICTURES` is the same number.
 #define PICTURES 64
 
-template <typename T> DEVICE T load(u64 at) { return *(const MEMORY T *)at; }
-template <typename T> DEVICE void store(u64 at, T value) { *(MEMORY T *)at = value; }
-
-// Words at `at`, `at` + 4 and `at` + 8. Written so, the compiler neither splits nor joins them.
-DEVICE void load_three(u64 at, u32 (&w)[3]) {
-    asm volatile("ld.global.u32 %0, [%1];" : "=r"(w[0]) : "l"(at));
-    asm volatile("ld.global.u32 %0, [%1+4];" : "=r"(w[1]) : "l"(at));
-    asm volatile("ld.global.u32 %0, [%1+8];" : "=r"(w[2]) : "l"(at));
-}
-
-DEVICE u32 permute(u32 a, u32 b, u32 bytes) {
-    u32 r;
-    asm("prmt.b32 %0, %1, %2, %3;" : "=r"(r) : "r"(a), "r"(b), "r"(bytes));
-    return r;
-}
-DEVICE u32 shift_pair(u32 low, u32 high, u32 bits) {
-    u32 r;
-    asm("shf.r.wrap.b32 %0, %1, %2, %3;" : "=r"(r) : "r"(low), "r"(high), "r"(bits));
-    return r;
-}
-// Whole numbers: the two halves of `weights` by the lower (upper) two bytes of `bytes`, or four bytes by four, and `sum`.
-DEVICE u32 two_lower(u32 weights, u32 bytes, u32 sum) {
-    u32 r;
-    asm("dp2a.lo.u32.u32 %0, %1, %2, %3;" : "=r"(r) : "r"(weights), "r"(bytes), "r"(sum));
-    return r;
-}
-DEVICE u32 two_upper(u32 weights, u32 bytes, u32 sum) {
-    u32 r;
-    asm("dp2a.hi.u32.u32 %0, %1, %2, %3;" : "=r"(r) : "r"(weights), "r"(bytes), "r"(sum));
-    return r;
-}
-DEVICE u32 four_bytes(u32 weights, u32 bytes, u32 sum) {
-    u32 r;
-    asm("dp4a.u32.u32 %0, %1, %2, %3;" : "=r"(r) : "r"(weights), "r"(bytes), "r"(sum));
-    return r;
-}
 DEVICE float fused(float a, float b, float c) { return __builtin_fmaf(a, b, c); }
-// As `fused`, then cut to 0 to 1.
-DEVICE float fused_unit(float a, float b, float c) {
-    float r;
-    asm("fma.rn.sat.f32 %0, %1, %2, %3;" : "=f"(r) : "f"(a), "f"(b), "f"(c));
-    return r;
-}
 DEVICE float as_float(u32 bits) { return __builtin_bit_cast(float, bits); }
 DEVICE u32 as_bits(float value) { return __builtin_bit_cast(u32, value); }
-DEVICE u16 half_of(float value) {
-    u16 r;
-    asm("cvt.rn.f16.f32 %0, %1;" : "=h"(r) : "f"(value));
-    return r;
-}
-DEVICE float float_of_half(u16 half) {
-    float r;
-    asm("cvt.f32.f16 %0, %1;" : "=f"(r) : "h"(half));
-    return r;
-}
 
 // 2^23: a float this large has no fraction, and its low bits are the whole number that was added.
 #define WHOLE 8388608.0f
@@ -89,15 +34,15 @@ DEVICE Turn turn(u32 pictures) {
 struct Half;
 template <typename S> struct Sample {
     typedef S Bits;
-    static __attribute__((device)) float value(S s) { return float_of(s); }
+    DEVICE float value(S s) { return float_of(s); }
 };
 template <> struct Sample<Half> {
     typedef u16 Bits;
-    static __attribute__((device)) float value(u16 s) { return float_of_half(s); }
+    DEVICE float value(u16 s) { return float_of_half(s); }
 };
 template <> struct Sample<float> {
     typedef float Bits;
-    static __attribute__((device)) float value(float s) { return s; }
+    DEVICE float value(float s) { return s; }
 };
 
 // Where a component lies in every source picture.

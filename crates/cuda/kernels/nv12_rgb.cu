@@ -57,7 +57,7 @@ template <Target T> DEVICE void nv12_rgb(const Nv12Rgb &p) {
     const u32 PIXELS = T == FLOATS ? 4 : T == HALVES ? 8 : 16, WORDS = PIXELS / 4;
     u32 x = (block_x() * threads_x() + thread_x()) * PIXELS;
     u32 y = (block_y() * threads_y() + thread_y()) * 2;
-    static __attribute__((shared)) quad staged[8][2][96];
+    SHARED quad staged[8][2][96];
     bool there = x < p.width && y < p.height;
     if (T != PACKED && !there) return;
     u64 from = p.from[block_z()], to = p.to[block_z()];
@@ -131,7 +131,7 @@ template <Target T> DEVICE void nv12_rgb(const Nv12Rgb &p) {
         }
     }
     if (T == PACKED) {
-        __syncthreads();
+        barrier();
         u32 first = block_x() * threads_x() * PIXELS * 3, end = p.width * 3;
         UNROLL for (u32 r = 0; r < 2; r++) {
             if (y + r >= p.height) break;

@@ -108,10 +108,19 @@ fn describe(code: CUresult) -> String {
 
 /// `Err` when a call of the driver failed, or is made to fail by [`crate::fault`].
 pub(crate) fn check(call: &'static str, code: CUresult) -> Result<()> {
+    answer(call, code, None)
+}
+
+/// As [`check`], of a call on the GPU of that number.
+pub(crate) fn check_on(gpu: u32, call: &'static str, code: CUresult) -> Result<()> {
+    answer(call, code, Some(gpu)).map_err(|e| e.on(gpu))
+}
+
+fn answer(call: &'static str, code: CUresult, gpu: Option<u32>) -> Result<()> {
     if code != CUresult::CUDA_SUCCESS {
         return Err(CudaError::driver(call, code));
     }
-    match crate::fault::hit(call) {
+    match crate::fault::hit(call, gpu) {
         Some(code) => Err(CudaError::driver(call, code)),
         None => Ok(()),
     }

@@ -1,7 +1,7 @@
 //! The GPUs of this machine, each with the one context that this process has there.
 
 use crate::copy::Uploads;
-use crate::error::{CudaError, Kind, Result, check};
+use crate::error::{CudaError, Kind, Result, check, check_on};
 use crate::kernels::Kernels;
 use crate::memory::{DevicePool, PinnedPool};
 use crate::nvdec::Decoders;
@@ -19,6 +19,7 @@ pub struct GpuInfo {
     /// Its number in this process: `CUDA_VISIBLE_DEVICES` is honoured.
     pub ordinal: u32,
     /// Name of the product.
+    #[serde(rename = "product")]
     pub name: String,
     /// Identifies the GPU across processes and starts, 32 hexadecimal digits.
     pub uuid: String,
@@ -272,7 +273,7 @@ impl Gpu {
     }
 
     pub(crate) fn check(&self, call: &'static str, code: sys::CUresult) -> Result<()> {
-        check(call, code).map_err(|e| e.on(self.ordinal()))
+        check_on(self.ordinal(), call, code)
     }
 
     /// An error of this GPU whose reason is ours.

@@ -263,6 +263,14 @@ pub fn pixel_format_chroma(name: &str) -> (u32, u32) {
     descriptor.map_or((1, 1), |d| (1 << d.log2_chroma_w, 1 << d.log2_chroma_h))
 }
 
+/// Bits of a sample of luma (or red); 0 for formats that are unknown.
+pub fn pixel_format_bits(name: &str) -> i32 {
+    let Ok(name) = c_string(name, "pixel format") else { return 0 };
+    // SAFETY: valid string; a static description or null.
+    let descriptor = unsafe { ff::av_pix_fmt_desc_get(ff::av_get_pix_fmt(name.as_ptr())).as_ref() };
+    descriptor.map_or(0, |d| d.comp[0].depth)
+}
+
 /// Which of `candidates` holds pictures of `source` best, and whether something is lost (depth, chroma resolution,
 /// colour, alpha).
 pub fn pixel_format_loss(source: &str, candidates: &[String]) -> Option<(String, Vec<&'static str>)> {

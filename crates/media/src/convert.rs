@@ -5,7 +5,7 @@ use crate::ffi_util::c_string;
 use crate::frame::Frame;
 use ffmpeg_sys_the_third as ff;
 use serde::{Deserialize, Serialize};
-use std::ffi::c_int;
+use std::ffi::{CStr, c_int};
 
 // libswscale's flags: macros up to FFmpeg 7.0, an enumeration after that, with the same values.
 const SWS_FULL_CHR_H_INT: c_int = 1 << 13;
@@ -135,24 +135,25 @@ impl Converter {
             let format = ff::av_get_pix_fmt(c_format.as_ptr());
             // Bit-exact and accurate: the result must not depend on the processor's instruction set.
             let flags = scaler.flag() | SWS_FULL_CHR_H_INT | SWS_ACCURATE_RND | SWS_BITEXACT;
-            let context = ff::sws_getContext(
-                from.width as c_int,
-                from.height as c_int,
-                ff::AVPixelFormat(raw.format),
-                to.width as c_int,
-                to.height as c_int,
-                format,
-                flags,
-                std::ptr::null_mut(),
-                std::ptr::null_mut(),
-                std::ptr::null(),
-            );
-            if context.is_null() {
-                return Err(MediaError::ours(
-                    "convert pictures",
-                    format!("there is no way from {} to {}", from.pixel_format, to.pixel_format),
-                ));
-            }
+            let full = first.is_full_range();
+            let full_out = to.full_range.unwrap_or(full);
+            // Ranges must be known from the beginning: pictures of the same size and format are else copied as they are.
+            let in_range = |format: &str, full| i64::from(full && !crate::caps::is_rgb(format));
+            let context = context_of(&[
+                (c"srcw", from.width.into()),
+                (c"srch", from.height.into()),
+                (c"src_format", raw.format.into()),
+                (c"src_range", in_range(&from.pixel_format, full)),
+                (c"dstw", to.width.into()),
+                (c"dsth", to.height.into()),
+                (c"dst_format", format.0.into()),
+                (c"dst_range", in_range(&to.pixel_format, full_out)),
+                (c"sws_flags", flags.into()),
+            ])
+            .ok_or_else(|| {
+                let why = format!("there is no way from {} to {}", from.pixel_format, to.pixel_format);
+                MediaError::ours("convert pictures", why)
+            })?;
             // Same matrix and range on both sides, where the frame says what they are.
             let matrix = match raw.colorspace {
                 ff::AVColorSpace::BT709 => ff::SWS_CS_ITU709,
@@ -162,8 +163,7 @@ impl Converter {
                 _ => ff::SWS_CS_DEFAULT,
             };
             let table = ff::sws_getCoefficients(matrix as c_int);
-            let full = c_int::from(first.is_full_range());
-            let full_out = to.full_range.map_or(full, c_int::from);
+            let (full, full_out) = (c_int::from(full), c_int::from(full_out));
             // Formats without a matrix refuse this; then there is nothing to keep.
             ff::sws_setColorspaceDetails(context, table, full, table, full_out, 0, 1 << 16, 1 << 16);
             let colour = (raw.color_range.0, raw.colorspace.0);
@@ -205,6 +205,29 @@ impl Converter {
             }
         }
         Ok(out)
+    }
+}
+
+/// A context of libswscale with these options; `None` where it can't convert so.
+///
+/// # Safety
+/// Frees nothing but what it made: the caller owns the context.
+unsafe fn context_of(options: &[(&CStr, i64)]) -> Option<*mut ff::SwsContext> {
+    // SAFETY: a context of ours, names that end with a zero; it is freed where it isn't given away.
+    unsafe {
+        let context = ff::sws_alloc_context();
+        if context.is_null() {
+            return None;
+        }
+        let set =
+            |(name, value): &(&CStr, i64)| ff::av_opt_set_int(context.cast(), name.as_ptr(), *value, 0) >= 0;
+        let made = options.iter().all(set)
+            && ff::sws_init_context(context, std::ptr::null_mut(), std::ptr::null_mut()) >= 0;
+        if !made {
+            ff::sws_freeContext(context);
+            return None;
+        }
+        Some(context)
     }
 }
 

@@ -145,7 +145,10 @@ impl VideoEncoder {
             c.colorspace = ff::AVColorSpace(p.color_space);
             c.chroma_sample_location = ff::AVChromaLocation(p.chroma_location);
             c.field_order = ff::AVFieldOrder(p.field_order);
-            if p.bits_per_raw_sample > 0 && codec_is_lossless_raw(&name) {
+            // The source's bits are those of its own pictures: pictures of another depth have all of theirs.
+            let bits = |format: &str| crate::caps::pixel_format_bits(format);
+            let same_depth = bits(&p.format) == bits(&settings.pixel_format);
+            if p.bits_per_raw_sample > 0 && same_depth && codec_is_lossless_raw(&name) {
                 c.bits_per_raw_sample = p.bits_per_raw_sample;
             }
             if let Some(gop) = settings.gop {

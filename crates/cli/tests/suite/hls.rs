@@ -13,7 +13,7 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 /// Two rungs with media segments of 0.8 s.
-const LADDER: &str = "segment = 0.8\nkey-interval = 0.4\naudio = \"aac:64k\"\n\
+pub const LADDER: &str = "segment = 0.8\nkey-interval = 0.4\naudio = \"aac:64k\"\n\
     [[rung]]\nname = \"hi\"\nsize = \"192x108\"\npreset = \"veryfast\"\n\
     [[rung]]\nname = \"lo\"\nsize = \"96x54\"\npreset = \"ultrafast\"\ncrf = 30\n";
 
@@ -24,7 +24,7 @@ fn ladder(scratch: &Scratch, text: &str) -> PathBuf {
 }
 
 /// `transcode INPUT -o SCRATCH/OUTPUT ... --ladder LADDER OPTIONS`.
-fn set(scratch: &Scratch, input: &Path, outputs: &[&str], text: &str, options: &str) -> Command {
+pub fn set(scratch: &Scratch, input: &Path, outputs: &[&str], text: &str, options: &str) -> Command {
     let mut command = frameloom(["transcode"]);
     command.arg(input);
     for output in outputs {
@@ -103,7 +103,7 @@ fn check_set(scratch: &Scratch, source: &Path, name: &str, offset: f64) {
 }
 
 #[track_caller]
-fn same_files(a: &Path, b: &Path) {
+pub fn same_files(a: &Path, b: &Path) {
     let names = |folder: &Path| {
         let mut all: Vec<PathBuf> =
             walk(folder).iter().map(|p| p.strip_prefix(folder).expect("within").to_owned()).collect();

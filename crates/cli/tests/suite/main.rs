@@ -14,6 +14,8 @@ mod hls;
 mod images;
 mod jobs;
 mod latency;
+#[path = "../../../cuda/stand-in/library.rs"]
+mod library;
 mod looks;
 mod odd;
 mod outputs;
@@ -25,5 +27,6 @@ mod run;
 mod same_bytes;
 mod seams;
 mod size;
+mod stand_in;
 mod streams;
 mod tuning;

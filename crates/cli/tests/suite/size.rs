@@ -1,9 +1,10 @@
-//! Pictures of another size.
+//! Pictures of another size, range or depth.
 
-use crate::clips::clip;
+use crate::clips::{clip, ffmpeg};
 use crate::reference::{compare_pictures, compare_times, pictures, scaled_pictures, video_stream};
 use crate::run::{Scratch, run, transcode};
 use crate::same_bytes::compare_bytes;
+use std::path::Path;
 
 #[test]
 fn scaled_pictures_are_those_of_one_scaler_over_the_whole() {
@@ -52,4 +53,50 @@ fn sizes_that_make_no_sense_are_refused() {
     }
     let said = run(transcode(clip("interlaced"), &output, "--size 96x54")).expect_code(2);
     assert!(said.stderr.contains("fields") && said.stderr.contains("96x108"), "{}", said.stderr);
+}
+
+/// The value of all of luma in the first picture.
+#[track_caller]
+fn luma(path: &Path) -> u8 {
+    let mut command = ffmpeg();
+    command.arg("-i").arg(path).args(["-frames:v", "1", "-pix_fmt", "gray", "-f", "rawvideo", "-"]);
+    let said = run(command).ok();
+    let value = *said.stdout.first().expect("a picture");
+    assert!(said.stdout.iter().all(|v| v.abs_diff(value) <= 1), "one colour");
+    value
+}
+
+/// Before, pictures that kept size and format were copied as they are, and called full-range.
+#[test]
+fn jpeg_of_limited_range_has_values_of_full_range() {
+    let scratch = Scratch::new();
+    let (dark, jpeg) = (scratch.file("dark.mkv"), scratch.file("jpeg.mkv"));
+    let mut command = ffmpeg();
+    command.args([
+        "-f",
+        "lavfi",
+        "-i",
+        "color=black:s=64x64:r=25:d=0.2",
+        "-c:v",
+        "ffv1",
+        "-pix_fmt",
+        "yuv420p",
+    ]);
+    command.arg(&dark);
+    run(command).ok();
+    run(transcode(&dark, &jpeg, "--encoder mjpeg --qp 2")).ok();
+    assert_eq!(video_stream(&jpeg)["color_range"], "pc");
+    assert_eq!(luma(&jpeg), 0);
+    let scaled = scratch.file("scaled.mkv");
+    run(transcode(&dark, &scaled, "--encoder mjpeg --qp 2 --size 32x32")).ok();
+    assert_eq!(luma(&scaled), 0);
+}
+
+/// Before, the encoder was told the depth of the source.
+#[test]
+fn ffv1_takes_more_bits_than_the_source_has() {
+    let scratch = Scratch::new();
+    let output = scratch.file("out.mkv");
+    run(transcode(clip("plain"), &output, "--encoder ffv1 --pix-fmt yuv420p10le")).ok();
+    assert_eq!(video_stream(&output)["pix_fmt"], "yuv420p10le");
 }

@@ -3,7 +3,10 @@
 
 mod faults;
 mod harness;
+#[path = "../../stand-in/library.rs"]
+mod library;
 mod memory;
+mod on_stand_in;
 mod peer;
 mod process;
 mod reference;

@@ -2,8 +2,8 @@
 
 use super::choice::{DecodeOn, DeviceChoice};
 use crate::error::{Error, ErrorKind, Result};
-use frameloom_cuda::Gpu;
 use frameloom_cuda::nvdec::{Chroma, Codec, decoder_caps};
+use frameloom_cuda::{Gpu, Kind};
 use frameloom_media::CodecParams;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -58,6 +58,7 @@ impl Gpus {
             };
         }
         let mut states = Vec::new();
+        let mut refusals: Vec<(String, Vec<String>)> = Vec::new();
         for gpu in gpus {
             let refusal = match on {
                 DecodeOn::Cpu => Some(None),
@@ -71,12 +72,20 @@ impl Gpus {
             }
             let decodes = refusal.is_none();
             if let Some(Some(why)) = refusal {
-                said.push(format!("cuda:{}: {why}; the processor decodes it", gpu.ordinal()));
+                let name = format!("cuda:{}", gpu.ordinal());
+                match refusals.iter_mut().find(|(known, _)| *known == why) {
+                    Some((_, names)) => names.push(name),
+                    None => refusals.push((why, vec![name])),
+                }
             }
             if decodes || needed {
                 states.push(State { gpu, decodes, sessions: 0, failures: 0 });
             }
         }
+        let text = |(why, names): (String, Vec<String>)| {
+            format!("{}: {why}; the processor decodes it", names.join(", "))
+        };
+        said.extend(refusals.into_iter().map(text));
         if states.is_empty() {
             return Ok((None, said));
         }
@@ -102,23 +111,40 @@ impl Gpus {
         self.states().len()
     }
 
+    /// Puts into the log what the pools of memory hold: when a job has ended, all of it must be idle.
+    pub fn log_memory(&self) {
+        for gpu in self.all() {
+            let (device, pinned) = (gpu.memory().usage(), gpu.pinned().usage());
+            tracing::debug!(
+                "cuda:{}: memory in use: {} bytes of {} held (at most {}); page-locked: {} of {}",
+                gpu.ordinal(),
+                device.held - device.idle,
+                device.held,
+                device.peak,
+                pinned.held - pinned.idle,
+                pinned.held
+            );
+        }
+    }
+
     /// Whether any of them decodes.
     pub fn decode(&self) -> bool {
         self.states().iter().any(|s| s.decodes)
     }
 
-    /// A session for a segment that was tried so often before: on the GPU that has the fewest. `None`: the processor is to do it all.
-    /// An error when it can't, and no GPU is left to be trusted.
+    /// A session for a segment that was tried so often before: on the GPU that has the fewest; another try goes first to one that has
+    /// not failed. `None`: the processor is to do it all. An error when it can't, and no GPU is left to be trusted.
     pub fn session(self: &Arc<Self>, attempt: u32) -> Result<Option<Session>> {
         let mut states = self.states();
         let trusted = |s: &&mut State| s.failures < TRUSTED;
+        let order = |s: &&mut State| (if attempt > 0 { s.failures } else { 0 }, s.sessions);
         // What has failed on a GPU is decoded by the processor, where that may be.
         let may_decode = attempt == 0 || self.alone;
         let decoder = states
             .iter_mut()
             .filter(trusted)
             .filter(|s| may_decode && s.decodes && self.most.is_none_or(|most| s.sessions < most))
-            .min_by_key(|s| s.sessions);
+            .min_by_key(order);
         if let Some(state) = decoder {
             state.sessions += 1;
             return Ok(Some(Session { gpus: self.clone(), gpu: state.gpu.ordinal(), decodes: true }));
@@ -126,15 +152,20 @@ impl Gpus {
         if !self.needed && !self.alone {
             return Ok(None);
         }
-        match states.iter_mut().filter(trusted).min_by_key(|s| s.sessions) {
+        match states.iter_mut().filter(trusted).min_by_key(order) {
             // It is full, and whoever asked for that has nobody else.
             Some(state) => {
                 state.sessions += 1;
                 Ok(Some(Session { gpus: self.clone(), gpu: state.gpu.ordinal(), decodes: self.alone }))
             }
-            None => Err(Error::new(ErrorKind::Device, "all GPUs of this job have failed again and again")
-                .hint("--resume goes on from the finished segments, with GPUs of the same kind of work")),
+            None => Err(exhausted()),
         }
+    }
+
+    /// The error with which the job ends when no GPU is left to be trusted and the processor can't do their work; `None`: it goes on.
+    pub fn exhausted(&self) -> Option<Error> {
+        let none_left = || self.states().iter().all(|s| s.failures >= TRUSTED);
+        ((self.needed || self.alone) && none_left()).then(exhausted)
     }
 
     fn with(&self, gpu: u32, change: impl FnOnce(&mut State)) {
@@ -142,6 +173,11 @@ impl Gpus {
             change(state);
         }
     }
+}
+
+fn exhausted() -> Error {
+    Error::new(ErrorKind::Device, "all GPUs of this job have failed again and again")
+        .hint("--resume goes on from the finished segments when a GPU works again")
 }
 
 /// A session on a GPU, as long as it lives.
@@ -206,7 +242,10 @@ fn refusal(gpu: &Gpu, video: &CodecParams, alone: bool) -> Result<Option<String>
     let Some((chroma, bits)) = sampling(&video.format) else {
         return Ok(Some(format!("GPUs don't decode pictures of {}", video.format)));
     };
-    let caps = decoder_caps(gpu, codec, chroma, bits).map_err(|e| Error::gpu(&e))?;
+    let caps = match decoder_caps(gpu, codec, chroma, bits) {
+        Err(e) if e.kind == Kind::Missing => return Ok(Some(e.reason)),
+        asked => asked.map_err(|e| Error::gpu(&e))?,
+    };
     let Some(caps) = caps else {
         return Ok(Some(format!("it doesn't decode {} with {} and {bits} bits", video.codec, chroma.name())));
     };

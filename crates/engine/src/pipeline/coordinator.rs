@@ -379,6 +379,11 @@ impl Coordinator {
                 "nothing of a live stream can be made again once it has left: start anew at the stream's present",
             ));
         }
+        if error.kind == ErrorKind::Device
+            && let Some(end) = self.context.gpus.as_ref().and_then(|gpus| gpus.exhausted())
+        {
+            return Err(if error.message == end.message { error } else { end.because(error) });
+        }
         let may = error.may_retry() && attempt + 1 < TRIES;
         // A disk that is full stays full.
         if !may {

@@ -291,7 +291,8 @@ impl Plan {
             ));
         }
         let mut builds: Vec<(String, String)> = Vec::new();
-        for build in encoders.iter().flat_map(|info| encoder_builds(&info.name)) {
+        let of_gpus = renditions.iter().filter_map(|r| gpu::build(&r.allocation));
+        for build in encoders.iter().flat_map(|info| encoder_builds(&info.name)).chain(of_gpus) {
             if !builds.contains(&build) {
                 builds.push(build);
             }

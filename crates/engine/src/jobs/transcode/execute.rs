@@ -75,7 +75,11 @@ pub(super) fn execute(
         spool: spool.clone(),
     });
     let _sampling = Sampling::begin(context.gpus.as_ref(), &progress, trace);
-    match conduct(job, control, prepared, pipe, &context, &folder) {
+    let outcome = conduct(job, control, prepared, pipe, &context, &folder);
+    if let Some(gpus) = &context.gpus {
+        gpus.log_memory();
+    }
+    match outcome {
         Ok((report, verdicts)) => Ok((context, report, verdicts)),
         Err(error) => Err((context, error)),
     }
