@@ -371,12 +371,8 @@ fn one(
             ..part.task.clone()
         };
         let done = images_of(job, &task, (part.before, part.end), written, control, worker, progress);
-        if let Some(session) = session {
-            let gpu = session.gpu();
-            if session.ended(done.as_ref().err().is_none_or(|e| e.kind != ErrorKind::Device)) {
-                let text = format!("cuda:{gpu} failed again and again: it gets no more work from this job");
-                (control.events)(Event::Warning(text));
-            }
+        if let Some(text) = session.and_then(|s| s.ended(&done)) {
+            (control.events)(Event::Warning(text));
         }
         match done {
             Ok(counts) => return Ok((counts, attempt)),
