@@ -278,12 +278,12 @@ fn what_must_not_be_written_is_refused_before_anything_is() {
     assert!(said.error().contains("input, too"), "{}", said.stderr);
     assert_eq!(bytes(&folder.join("a.png")), source);
     // What a killed run left of an output goes; the same name of a run that lives, and other files, stay.
-    let mine = format!(".a.png.part-{}", std::process::id());
-    for name in [".a.png.part-4194399", ".c.png.part-4194399", &mine] {
+    let mine = format!(".a.png.part-{}-0", std::process::id());
+    for name in [".a.png.part-4194399", ".a.png.part-4194399-12", ".c.png.part-4194399-0", &mine] {
         fs::write(out.join(name), "half").unwrap();
     }
     images(&[&folder], &out, "--overwrite").ok();
-    assert_eq!(below(&out), [&mine, ".c.png.part-4194399", "a.png", "b.png", "x/a.png"]);
+    assert_eq!(below(&out), [&mine, ".c.png.part-4194399-0", "a.png", "b.png", "x/a.png"]);
     // Not a folder.
     images(&[&folder], &out.join("a.png"), "").expect_code(2);
     // Nothing there.

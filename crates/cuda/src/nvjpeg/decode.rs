@@ -8,7 +8,7 @@ use super::header::{self, Colours, Header, Process};
 use super::phases;
 use super::sys::{Api, backend, call, css, output};
 use super::{Owned, create_handle};
-use crate::error::{Kind, Result};
+use crate::error::{CudaError, Kind, Result};
 use crate::format::{Arrangement, Format, Layout, Model, Sample};
 use crate::gpu::Gpu;
 use crate::picture::Picture;
@@ -144,6 +144,14 @@ impl JpegDecoder {
         self.engines.as_ref().map_or(0, |e| e.count)
     }
 
+    /// Gives back what the library took for images so far. Waits for what is being decoded.
+    pub fn trim(&self) {
+        self.cuda.iter().for_each(|lane| drop(lock(lane).take()));
+        if let Some(engines) = &self.engines {
+            engines.lanes.iter().for_each(|lane| lock(lane).trim());
+        }
+    }
+
     /// Who would decode this image. [`Kind::Unsupported`]: nobody here, the CPU may. [`Kind::Data`]: it is damaged.
     pub fn route(&self, image: &[u8]) -> Result<Route> {
         self.gpu.bind()?;
@@ -261,7 +269,7 @@ impl JpegDecoder {
         })
     }
 
-    fn ended_early(&self) -> crate::CudaError {
+    fn ended_early(&self) -> CudaError {
         self.gpu.error(Kind::Failed, "decode JPEG", "a thread of the decoder ended early")
     }
 
@@ -277,7 +285,13 @@ impl JpegDecoder {
         let layout = Layout::device(format, header.width as usize, header.height as usize);
         // What the library makes of the header must be what the memory was measured for.
         let (api, gpu, jpeg) = (self.api, &self.gpu, parser.raw);
-        call!(api, gpu, stream_parse_header(self.handle.raw, data.as_ptr(), data.len(), jpeg))?;
+        call!(api, gpu, stream_parse_header(self.handle.raw, data.as_ptr(), data.len(), jpeg)).map_err(
+            // The host reads it: what fails here lies in the image.
+            |e| match e.kind {
+                Kind::Failed => CudaError { kind: Kind::Unsupported, ..e },
+                _ => e,
+            },
+        )?;
         let (mut w, mut h, mut found) = (0, 0, 0);
         call!(api, gpu, stream_size(jpeg, &raw mut w, &raw mut h))?;
         call!(api, gpu, stream_subsampling(jpeg, &raw mut found))?;

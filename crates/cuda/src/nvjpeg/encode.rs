@@ -5,7 +5,7 @@
 
 use super::header::{Segments, with_segments};
 use super::sys::{Api, Handle, backend, call, css, encoding, input};
-use super::{Owned, create_handle, image};
+use super::{Owned, create_handle, finished, image};
 use crate::error::{Kind, Result};
 use crate::format::{Arrangement, Format, Model, Sample};
 use crate::gpu::Gpu;
@@ -311,7 +311,7 @@ impl Lane {
         });
         // The bytes arrive, and the picture is read, until then.
         let over = self.stream.synchronize();
-        asked.and(over)?;
+        finished(asked, over)?;
         let file = bytes.bytes().get(..length).ok_or_else(|| {
             gpu.error(
                 Kind::Failed,

@@ -1,7 +1,7 @@
 //! Many images in one call, on the GPU's JPEG engines.
 
 use super::sys::{self, Api, Handle, backend, call};
-use super::{Owned, create_handle, image};
+use super::{Owned, create_handle, finished, image};
 use crate::error::{CudaError, Kind, Result};
 use crate::format::Layout;
 use crate::gpu::Gpu;
@@ -32,6 +32,13 @@ pub(super) struct Engines {
 pub(super) struct Lane {
     state: Option<Owned>,
     stream: Stream,
+}
+
+impl Lane {
+    /// Gives back the library's memory.
+    pub(super) fn trim(&mut self) {
+        self.state = None;
+    }
 }
 
 impl Engines {
@@ -90,7 +97,7 @@ impl Engines {
         // The images are read, and the memory is written, until this is over.
         let ready = lane.stream.record();
         let over = lane.stream.synchronize();
-        asked.and(over)?;
+        finished(asked, over)?;
         let ready = ready?;
         lane.state = Some(state);
         let picture =

@@ -71,6 +71,15 @@ fn create_handle(api: &sys::Api, gpu: &Gpu, backend: c_int) -> Result<Owned> {
     Owned::new(gpu, api.destroy, |out| sys::call!(api, gpu, create(backend, none, none, 0, out)))
 }
 
+/// What was asked of the library, and the wait for it, as one. nvJPEG says only that something failed; that the context is lost is told by
+/// the driver, and counts more.
+fn finished(asked: Result<()>, over: Result<()>) -> Result<()> {
+    match over {
+        Err(e) if e.kind == Kind::Broken => Err(e),
+        over => asked.and(over),
+    }
+}
+
 /// The planes of a picture at `address`.
 fn image(layout: &Layout, address: u64) -> sys::Image {
     let mut image = sys::Image { channel: [0; 4], pitch: [0; 4] };

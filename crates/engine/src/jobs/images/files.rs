@@ -4,7 +4,9 @@ use super::Kind;
 use crate::error::{Error, ErrorKind, Result};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
+use std::io::Write;
 use std::path::{Component, Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 
 /// One image to make.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -64,9 +66,11 @@ fn remove_leftovers(images: &[Image]) {
     let folders: BTreeSet<&Path> = outputs.iter().filter_map(|output| output.parent()).collect();
     for entry in folders.iter().filter_map(|folder| fs::read_dir(folder).ok()).flatten().flatten() {
         let file = entry.file_name().to_string_lossy().into_owned();
-        let Some((name, pid)) = file.strip_prefix('.').and_then(|f| f.rsplit_once(".part-")) else {
+        // ".NAME.part-PID-NUMBER"; earlier versions had no number.
+        let Some((name, id)) = file.strip_prefix('.').and_then(|f| f.rsplit_once(".part-")) else {
             continue;
         };
+        let pid = id.split_once('-').map_or(id, |(pid, _)| pid);
         let ours = outputs.contains(entry.path().with_file_name(name).as_path());
         let gone = pid.parse::<u32>().is_ok_and(|pid| !Path::new(&format!("/proc/{pid}")).exists());
         if ours && gone && Path::new("/proc/self").exists() {
@@ -174,7 +178,8 @@ fn is_below(path: &Path, folder: &Path) -> bool {
     }
 }
 
-/// Writes a file under a temporary name beside its own, then gives it that.
+/// Writes a file under a temporary name beside its own and gives it that when its bytes are on the disk: also after a power cut what has
+/// the name is whole.
 pub fn write(output: &Path, bytes: &[u8]) -> Result<()> {
     let failed = |doing: &str, e: &std::io::Error| {
         Error::io(ErrorKind::Output, doing, e).in_file(output.display().to_string())
@@ -182,10 +187,42 @@ pub fn write(output: &Path, bytes: &[u8]) -> Result<()> {
     let folder = output.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
     fs::create_dir_all(folder).map_err(|e| failed("can't make its folder", &e))?;
     let name = output.file_name().unwrap_or_default().to_string_lossy();
-    let part = output.with_file_name(format!(".{name}.part-{}", std::process::id()));
-    let written = fs::write(&part, bytes).and_then(|()| fs::rename(&part, output));
-    written.map_err(|e| {
+    // Another call of this process, or another process, may be writing the same output.
+    static CALLS: AtomicU64 = AtomicU64::new(0);
+    let call = CALLS.fetch_add(1, Ordering::Relaxed);
+    let part = output.with_file_name(format!(".{name}.part-{}-{call}", std::process::id()));
+    let written = || {
+        let mut file = fs::File::create(&part)?;
+        file.write_all(bytes)?;
+        file.sync_data()?;
+        drop(file);
+        fs::rename(&part, output)
+    };
+    written().map_err(|e| {
         let _ = fs::remove_file(&part);
         failed("can't write it", &e)
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn calls_that_write_the_same_file_do_not_meet() {
+        let folder = tempfile::tempdir().unwrap();
+        let output = folder.path().join("a.jpg");
+        let contents: Vec<Vec<u8>> = (0..8u8).map(|i| vec![i; 100_000]).collect();
+        std::thread::scope(|scope| {
+            for content in &contents {
+                scope.spawn(|| write(&output, content).unwrap());
+            }
+        });
+        assert!(contents.contains(&fs::read(&output).unwrap()));
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1, "no temporary name stays");
+        // Nor after a failure.
+        fs::create_dir(folder.path().join("b.jpg")).unwrap();
+        assert_eq!(write(&folder.path().join("b.jpg"), b"x").unwrap_err().kind, ErrorKind::Output);
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 2);
+    }
 }

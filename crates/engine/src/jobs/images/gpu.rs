@@ -1,16 +1,17 @@
 //! JPEG to JPEG on GPUs: batches are decoded, change their size and are encoded again without leaving the GPU.
+//!
+//! The CPU's arithmetic is another one. So an image is left to it only for reasons that lie in the image: never as memory is scarce or a
+//! call failed.
 
-use super::files::{self, Image};
+use super::batches::{MOST_DECODED, cut};
+use super::files::Image;
 use super::{Kind, Options};
 use crate::error::{Error, ErrorKind, Result};
 use frameloom_cuda::nvjpeg::header::{self, Header};
 use frameloom_cuda::nvjpeg::{DecodeSettings, EncodeSettings, JpegDecoder, JpegEncoder};
 use frameloom_cuda::process::{ChromaLocation, Colour, Filter, Matrix, Range, Transform, transform};
-use frameloom_cuda::{CudaError, Gpu, Picture, Stream};
-use std::sync::Arc;
-
-/// Images that a GPU takes at once.
-pub const BATCH: usize = 133;
+use frameloom_cuda::{CudaError, Gpu, Kind as GpuError, Picture, Stream};
+use std::sync::{Arc, PoisonError, RwLock};
 
 /// Threads for each GPU: while one reads and writes files, another's images are on the GPU.
 const THREADS: usize = 2;
@@ -36,17 +37,65 @@ impl std::fmt::Display for Reason {
     }
 }
 
-/// What is made of an image on a GPU, or the reason why it isn't.
+/// What is made of an image on a GPU, or why it isn't.
 pub enum Answer {
     /// The file; its width and height.
     Made(Vec<u8>, u32, u32),
-    /// The CPU is to do it.
+    /// The CPU is to do it: that follows from the image and the request alone.
     Refused(Reason),
+    /// It failed, and nobody else is to try: other devices would make another file of it.
+    Failed(Error),
+    /// The GPU is lost; another may make it.
+    Lost(CudaError),
+}
+
+/// Why there is no file.
+#[derive(Clone)]
+enum Trouble {
+    /// The request makes no sense for the image.
+    Request(Error),
+    /// What the GPU said.
+    Gpu(CudaError),
+}
+
+impl Trouble {
+    fn is(&self, kind: GpuError) -> bool {
+        matches!(self, Self::Gpu(e) if e.kind == kind)
+    }
+}
+
+type Outcome<T> = std::result::Result<T, Trouble>;
+
+/// A file, its width and height.
+type Made = (Vec<u8>, u32, u32);
+
+impl From<Outcome<Made>> for Answer {
+    fn from(outcome: Outcome<Made>) -> Self {
+        match outcome {
+            Ok((file, width, height)) => Self::Made(file, width, height),
+            Err(Trouble::Request(e)) => Self::Failed(e),
+            Err(Trouble::Gpu(e)) => match e.kind {
+                GpuError::Unsupported | GpuError::Data => Self::Refused(Reason::Refused(e.reason)),
+                GpuError::Broken => Self::Lost(e),
+                GpuError::OutOfMemory => Self::Failed(Error::gpu(&e).hint(
+                    "what is free of the GPU's memory isn't enough for this image alone: end what else uses it, or go \
+                     without --devices",
+                )),
+                GpuError::Missing | GpuError::Failed => Self::Failed(Error::gpu(&e)),
+            },
+        }
+    }
 }
 
 /// Whether a GPU may take it, as far as the request says.
 pub fn may_take(image: &Image) -> std::result::Result<(), Reason> {
     if image.kind == Kind::Jpeg { Ok(()) } else { Err(Reason::Output) }
+}
+
+/// An image of a batch.
+struct Job<'a> {
+    data: &'a [u8],
+    header: Header,
 }
 
 /// A thread's part of a GPU: a decoder that it shares, and an encoder of its own.
@@ -56,12 +105,15 @@ pub struct GpuWorker {
     encoder: JpegEncoder,
     options: Options,
     stream: Stream,
+    /// Written by the one whose images need the memory of all.
+    gate: Arc<RwLock<()>>,
 }
 
 impl GpuWorker {
     /// Those of a GPU. The error is nvJPEG's: mostly that it isn't installed.
     pub fn all(gpu: &Gpu, options: &Options) -> std::result::Result<Vec<Self>, CudaError> {
         let decoder = Arc::new(JpegDecoder::new(gpu, DecodeSettings::default())?);
+        let gate = Arc::default();
         let worker = |_| {
             let settings = EncodeSettings { quality: options.quality, ..EncodeSettings::default() };
             Ok(Self {
@@ -70,6 +122,7 @@ impl GpuWorker {
                 encoder: JpegEncoder::new(gpu, settings)?,
                 options: options.clone(),
                 stream: Stream::new(gpu)?,
+                gate: Arc::clone(&gate),
             })
         };
         (0..THREADS).map(worker).collect()
@@ -80,13 +133,114 @@ impl GpuWorker {
         &self.name
     }
 
+    /// Decodes and encodes files; an answer for each, in their order. After one that says that the GPU is lost there is nothing more to
+    /// be had from it.
+    pub fn convert(&mut self, files: &[Vec<u8>]) -> Vec<Answer> {
+        let work = std::panic::AssertUnwindSafe(|| self.convert_all(files));
+        std::panic::catch_unwind(work).unwrap_or_else(|_| {
+            let panicked = || Answer::Failed(Error::new(ErrorKind::Internal, "a GPU's thread panicked"));
+            files.iter().map(|_| panicked()).collect()
+        })
+    }
+
+    fn convert_all(&mut self, files: &[Vec<u8>]) -> Vec<Answer> {
+        let mut jobs = Vec::with_capacity(files.len());
+        let refused: Vec<Option<Reason>> = files
+            .iter()
+            .map(|data| {
+                let header = match Kind::of_bytes(data) {
+                    Some(Kind::Jpeg) => header::read(data).map_err(|e| Reason::Refused(e.reason)),
+                    _ => Err(Reason::Input),
+                };
+                header.map(|header| jobs.push(Job { data, header })).err()
+            })
+            .collect();
+        let jobs: Vec<&Job<'_>> = jobs.iter().collect();
+        let sizes: Vec<u64> = jobs.iter().map(|job| bytes_on_gpu(&job.header, &self.options)).collect();
+        let mut outcomes = Vec::with_capacity(jobs.len());
+        for part in cut(&sizes, MOST_DECODED) {
+            outcomes.extend(in_parts(&jobs[part], false, &mut |jobs, alone| self.attempt(jobs, alone)));
+        }
+        let mut outcomes = outcomes.into_iter();
+        let answer = |refused: Option<Reason>| match refused {
+            Some(reason) => Answer::Refused(reason),
+            None => outcomes.next().map_or_else(
+                || Answer::Failed(Error::new(ErrorKind::Internal, "the GPU gave nothing")),
+                Answer::from,
+            ),
+        };
+        refused.into_iter().map(answer).collect()
+    }
+
+    /// Makes them at once; `alone`: while nothing else is on the GPU that is ours.
+    fn attempt(&mut self, jobs: &[&Job<'_>], alone: bool) -> Vec<Outcome<Made>> {
+        let gate = Arc::clone(&self.gate);
+        let mut outcomes = if alone {
+            let _alone = gate.write().unwrap_or_else(PoisonError::into_inner);
+            self.decoder.trim();
+            match self.decoder.gpu().trim() {
+                Ok(()) => self.make(jobs),
+                Err(e) => jobs.iter().map(|_| Err(Trouble::Gpu(e.clone()))).collect(),
+            }
+        } else {
+            let _beside_others = gate.read().unwrap_or_else(PoisonError::into_inner);
+            self.make(jobs)
+        };
+        if let Some(lost) = self.lost(&outcomes) {
+            // Whatever else was said may come from that.
+            for trouble in outcomes.iter_mut().filter_map(|outcome| outcome.as_mut().err()) {
+                *trouble = Trouble::Gpu(lost.clone());
+            }
+        }
+        outcomes
+    }
+
+    /// The error that says that the GPU is lost, where it is. nvJPEG says no more than that something failed: the driver is asked.
+    fn lost(&self, outcomes: &[Outcome<Made>]) -> Option<CudaError> {
+        let said = outcomes.iter().filter_map(|outcome| match outcome {
+            Err(Trouble::Gpu(e)) => Some(e),
+            _ => None,
+        });
+        let mut doubtful = false;
+        for error in said {
+            match error.kind {
+                GpuError::Broken => return Some(error.clone()),
+                GpuError::Unsupported | GpuError::Data => {}
+                GpuError::Missing | GpuError::OutOfMemory | GpuError::Failed => doubtful = true,
+            }
+        }
+        let asked = if doubtful { self.decoder.gpu().synchronize().err() } else { None };
+        asked.filter(|e| e.kind == GpuError::Broken)
+    }
+
+    fn make(&mut self, jobs: &[&Job<'_>]) -> Vec<Outcome<Made>> {
+        // Left by a batch that panicked.
+        while self.encoder.take().is_some() {}
+        let data: Vec<&[u8]> = jobs.iter().map(|job| job.data).collect();
+        let pictures = self.decoder.decode_batch(&data);
+        let submitted: Vec<Outcome<(u32, u32)>> = jobs
+            .iter()
+            .zip(pictures)
+            .map(|(job, picture)| {
+                let picture = self.resize(picture.map_err(Trouble::Gpu)?, job.header.orientation)?;
+                self.encoder.submit(&picture, job.header.segments.clone()).map_err(Trouble::Gpu)?;
+                Ok((picture.width() as u32, picture.height() as u32))
+            })
+            .collect();
+        let nothing = || Trouble::Request(Error::new(ErrorKind::Internal, "the encoder gave nothing"));
+        let mut file = |(width, height)| {
+            let file = self.encoder.take().ok_or_else(nothing)?.map_err(Trouble::Gpu)?;
+            Ok((file, width, height))
+        };
+        submitted.into_iter().map(|size| size.and_then(&mut file)).collect()
+    }
+
     /// The picture in the size that is asked for. Samples are averaged by a cubic, as on the CPU; JPEG's chroma lies in the middle.
-    fn resize(&self, picture: Picture, orientation: u8) -> std::result::Result<Picture, String> {
+    fn resize(&self, picture: Picture, orientation: u8) -> Outcome<Picture> {
         let (width, height) = (picture.width(), picture.height());
-        let (w, h) = self
-            .options
-            .coded_size(width as u32, height as u32, orientation >= 5)
-            .map_err(|e| e.to_string())?;
+        let turned = orientation >= 5;
+        let (w, h) =
+            self.options.coded_size(width as u32, height as u32, turned).map_err(Trouble::Request)?;
         let (w, h) = (w as usize, h as usize);
         if (w, h) == (width, height) {
             return Ok(picture);
@@ -97,78 +251,57 @@ impl GpuWorker {
             filter: Filter::Bicubic,
             ..Transform::convert(w, h, picture.format(), colour)
         };
-        let made = transform(&self.stream, &[picture], &change).map_err(|e| e.reason)?;
-        made.into_iter().next().ok_or_else(|| "the GPU made no picture of another size".to_owned())
-    }
-
-    /// Decodes and encodes files; an answer for each, in their order.
-    pub fn convert(&mut self, files: &[Vec<u8>]) -> Vec<Answer> {
-        let refused = |why: String| Answer::Refused(Reason::Refused(why));
-        let headers: Vec<std::result::Result<Header, Reason>> = files
-            .iter()
-            .map(|file| match Kind::of_bytes(file) {
-                Some(Kind::Jpeg) => header::read(file).map_err(|e| Reason::Refused(e.reason)),
-                _ => Err(Reason::Input),
-            })
-            .collect();
-        let taken: Vec<&[u8]> =
-            files.iter().zip(&headers).filter(|(_, h)| h.is_ok()).map(|(f, _)| f.as_slice()).collect();
-        let mut pictures = self.decoder.decode_batch(&taken).into_iter();
-        let mut answers = Vec::with_capacity(files.len());
-        // What is encoded now, by its place among the answers.
-        let mut encoding = Vec::new();
-        for header in headers {
-            let header = match header {
-                Ok(header) => header,
-                Err(reason) => {
-                    answers.push(Answer::Refused(reason));
-                    continue;
-                }
-            };
-            let Some(picture) = pictures.next() else { break };
-            let submitted = picture.map_err(|e| e.reason).and_then(|picture| {
-                let picture = self.resize(picture, header.orientation)?;
-                self.encoder.submit(&picture, header.segments).map_err(|e| e.reason)?;
-                Ok((picture.width() as u32, picture.height() as u32))
-            });
-            match submitted {
-                Ok((width, height)) => {
-                    encoding.push(answers.len());
-                    answers.push(Answer::Made(Vec::new(), width, height));
-                }
-                Err(why) => answers.push(refused(why)),
-            }
-        }
-        for at in encoding {
-            let result = self.encoder.take();
-            if let Answer::Made(file, ..) = &mut answers[at] {
-                match result {
-                    Some(Ok(bytes)) => *file = bytes,
-                    Some(Err(e)) => answers[at] = refused(e.reason),
-                    None => answers[at] = refused("the encoder gave nothing".into()),
-                }
-            }
-        }
-        answers.resize_with(files.len(), || refused("the decoder gave nothing".into()));
-        answers
+        let made = transform(&self.stream, &[picture], &change).map_err(Trouble::Gpu)?;
+        let nothing = || Error::new(ErrorKind::Internal, "the GPU made no picture of another size");
+        made.into_iter().next().ok_or_else(|| Trouble::Request(nothing()))
     }
 }
 
-/// Writes a file that a GPU made.
-pub fn write(image: &Image, file: &[u8]) -> Result<()> {
-    files::write(&image.output, file)
+/// Bytes that its pictures take: decoded, and in their new size.
+fn bytes_on_gpu(header: &Header, options: &Options) -> u64 {
+    let bytes = |(width, height): (u32, u32)| {
+        let luma = u64::from(width).saturating_mul(height.into());
+        let chroma = header.chroma_shift().map_or(0, |(across, down)| 2 * (luma >> (across + down)));
+        luma.saturating_add(chroma)
+    };
+    let size = (header.width, header.height);
+    let wanted = options.coded_size(size.0, size.1, header.orientation >= 5).unwrap_or(size);
+    bytes(size).saturating_add(if wanted == size { 0 } else { bytes(wanted) })
 }
 
-/// Reads files side by side: one thread can't keep a GPU busy.
-pub fn read_all(images: &[&Image]) -> Vec<Result<Vec<u8>>> {
-    let each = images.len().div_ceil(4).max(8);
+/// Attempts them all; those for which memory doesn't suffice are repeated alone on the GPU, in halves, down to single images. So what
+/// becomes of an image never depends on what is free.
+fn in_parts<J, T>(
+    jobs: &[&J],
+    alone: bool,
+    attempt: &mut dyn FnMut(&[&J], bool) -> Vec<Outcome<T>>,
+) -> Vec<Outcome<T>> {
+    let mut outcomes = attempt(jobs, alone);
+    let is_short = |outcome: &Outcome<T>| outcome.as_ref().is_err_and(|e| e.is(GpuError::OutOfMemory));
+    let short: Vec<usize> = (0..outcomes.len()).filter(|i| is_short(&outcomes[*i])).collect();
+    if short.is_empty() || (alone && jobs.len() == 1) {
+        return outcomes;
+    }
+    for half in short.chunks(short.len().div_ceil(2)) {
+        let again: Vec<&J> = half.iter().map(|i| jobs[*i]).collect();
+        for (i, outcome) in half.iter().zip(in_parts(&again, true, attempt)) {
+            outcomes[*i] = outcome;
+        }
+    }
+    outcomes
+}
+
+/// Files are read and written side by side: one thread can't keep a GPU busy, and each file is waited for until it is on the disk.
+pub fn side_by_side<T: Sync, R: Send>(items: &[T], work: impl Fn(&T) -> Result<R> + Sync) -> Vec<Result<R>> {
+    let each = items.len().div_ceil(8).max(4);
     std::thread::scope(|scope| {
-        let read = |image: &&Image| super::read(&image.input);
-        let threads: Vec<_> = images
+        let work = &work;
+        let threads: Vec<_> = items
             .chunks(each)
-            .map(|images| (images.len(), scope.spawn(move || images.iter().map(read).collect::<Vec<_>>())))
+            .map(|items| (items.len(), scope.spawn(move || items.iter().map(work).collect::<Vec<_>>())))
             .collect();
-        let panicked = || Err(Error::new(ErrorKind::Internal, "a thread that reads files panicked"));
+        let panicked =
+            || Err(Error::new(ErrorKind::Internal, "a thread that reads or writes files panicked"));
         // Each thread's images keep their places, whatever becomes of it.
         threads
             .into_iter()
@@ -178,3 +311,7 @@ pub fn read_all(images: &[&Image]) -> Vec<Result<Vec<u8>>> {
             .collect()
     })
 }
+
+#[cfg(test)]
+#[path = "gpu_tests.rs"]
+mod tests;

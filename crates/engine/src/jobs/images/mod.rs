@@ -3,6 +3,7 @@
 //! Each image is made by itself and written under a temporary name; one that fails doesn't stop the others. What it becomes depends on the
 //! image and the request, never on the number of workers. GPUs make JPEG of JPEG; the CPU does the rest.
 
+mod batches;
 mod cpu;
 mod files;
 mod gpu;
@@ -17,10 +18,12 @@ use crate::device::Device;
 use crate::device::choice::DeviceChoice;
 use crate::error::{Error, ErrorKind, Result};
 use crate::plan::size::Size;
+use batches::Batches;
 use crossbeam_channel::{Receiver, Sender, unbounded};
-use std::collections::BTreeMap;
+use frameloom_cuda::Kind as CudaKind;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 /// A kind of image file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -158,6 +161,8 @@ fn read(path: &Path) -> Result<Vec<u8>> {
 enum Event {
     Done(usize, String, Result<Made>),
     Refused(Reason),
+    /// This GPU is lost, and why.
+    Lost(String, String),
 }
 
 /// Makes the images. `stop` ends it after what is in flight.
@@ -172,13 +177,7 @@ pub fn run(
             Error::media(ErrorKind::Usage, &e).hint("this FFmpeg has no libwebp: --format png or jpg")
         })?;
     }
-    let mut gpus = Vec::new();
-    for gpu in options.devices.gpus()? {
-        match gpu::GpuWorker::all(&gpu, options) {
-            Ok(workers) => gpus.extend(workers),
-            Err(e) => tell(Told::Notice(format!("{e}; the CPU makes the images instead"))),
-        }
-    }
+    let gpus = gpu_workers(options, tell)?;
     let workers = options.workers.unwrap_or_else(|| Device::cpu().cores).clamp(1, images.len().max(1));
     let mut names: Vec<String> = gpus.iter().map(|gpu| gpu.name().to_owned()).collect();
     names.dedup();
@@ -197,11 +196,11 @@ pub fn run(
             }
         }
     }
-    let next = AtomicUsize::new(0);
+    let batches = Batches::new(images, &for_gpu, gpus.len());
     std::thread::scope(|scope| {
         for gpu in gpus {
-            let (events, for_cpu, for_gpu, next) = (events.clone(), for_cpu.clone(), &for_gpu, &next);
-            scope.spawn(move || gpu_thread(gpu, images, for_gpu, next, stop, &for_cpu, &events));
+            let (events, for_cpu, batches) = (events.clone(), for_cpu.clone(), &batches);
+            scope.spawn(move || gpu_thread(gpu, images, batches, stop, &for_cpu, &events));
         }
         for _ in 0..workers {
             let (jobs, events) = (cpu_jobs.clone(), events.clone());
@@ -234,49 +233,86 @@ fn cpu_thread(
     }
 }
 
-/// Takes batches until there are none. What the GPU refuses goes to the CPU.
+/// The threads of all GPUs. Without nvJPEG, or where it doesn't support them, there is a notice and the CPU does it all; another failure
+/// is one: the CPU would make other files.
+fn gpu_workers(options: &Options, tell: &mut dyn FnMut(Told<'_>)) -> Result<Vec<gpu::GpuWorker>> {
+    let (mut workers, mut absent, mut failed) = (Vec::new(), BTreeMap::new(), Vec::new());
+    for gpu in options.devices.gpus()? {
+        match gpu::GpuWorker::all(&gpu, options) {
+            Ok(threads) => workers.extend(threads),
+            Err(e) if matches!(e.kind, CudaKind::Missing | CudaKind::Unsupported) => {
+                absent.entry(e.reason.clone()).or_insert(e);
+            }
+            Err(e) => failed.push(e),
+        }
+    }
+    if let (true, Some(e)) = (workers.is_empty(), failed.first()) {
+        return Err(Error::gpu(e).hint("without --devices the processor makes the images"));
+    }
+    let instead = if workers.is_empty() { "the CPU makes the images instead" } else { "this GPU isn't used" };
+    for e in absent.values().chain(&failed) {
+        tell(Told::Notice(format!("{e}; {instead}")));
+    }
+    Ok(workers)
+}
+
+/// Takes batches until there are none, or its GPU is lost. What the GPU refuses goes to the CPU.
 fn gpu_thread(
     mut gpu: gpu::GpuWorker,
     images: &[Image],
-    mine: &[usize],
-    next: &AtomicUsize,
+    batches: &Batches,
     stop: &AtomicBool,
     for_cpu: &Sender<usize>,
     events: &Sender<Event>,
 ) {
-    loop {
-        let from = next.fetch_add(gpu::BATCH, Ordering::Relaxed);
-        let Some(batch) = mine.get(from..mine.len().min(from + gpu::BATCH)).filter(|b| !b.is_empty()) else {
-            return;
-        };
-        if stop.load(Ordering::Relaxed) {
-            return;
-        }
-        let wanted: Vec<&Image> = batch.iter().map(|i| &images[*i]).collect();
+    let name = gpu.name().to_owned();
+    let done = |i: usize, result: Result<Made>| {
+        let result = result.map_err(|e| e.in_file(images[i].input.display().to_string()));
+        let _ = events.send(Event::Done(i, name.clone(), result));
+    };
+    while let Some(batch) = batches.take(stop) {
         let (mut numbers, mut files) = (Vec::new(), Vec::new());
-        for (i, file) in batch.iter().zip(gpu::read_all(&wanted)) {
+        for (i, file) in batch.iter().zip(gpu::side_by_side(&batch, |i| read(&images[*i].input))) {
             match file {
                 Ok(file) => {
                     numbers.push(*i);
                     files.push(file);
                 }
-                Err(e) => drop(events.send(Event::Done(*i, gpu.name().to_owned(), Err(e)))),
+                Err(e) => done(*i, Err(e)),
             }
         }
+        let (mut made, mut left, mut lost) = (Vec::new(), Vec::new(), None);
         for (i, answer) in numbers.into_iter().zip(gpu.convert(&files)) {
-            let event = match answer {
-                gpu::Answer::Made(file, width, height) => {
-                    let made = Made { width, height, bytes: file.len() as u64, lost: Lost::default() };
-                    let written = gpu::write(&images[i], &file).map(|()| made);
-                    Event::Done(i, gpu.name().to_owned(), written)
-                }
+            match answer {
+                gpu::Answer::Made(file, width, height) => made.push((i, file, width, height)),
                 gpu::Answer::Refused(reason) => {
                     let _ = for_cpu.send(i);
-                    Event::Refused(reason)
+                    let _ = events.send(Event::Refused(reason));
                 }
-            };
-            let _ = events.send(event);
+                gpu::Answer::Failed(e) => done(i, Err(e)),
+                gpu::Answer::Lost(e) => {
+                    left.push(i);
+                    lost = Some(e);
+                }
+            }
         }
+        let written = gpu::side_by_side(&made, |(i, file, width, height)| {
+            files::write(&images[*i].output, file)?;
+            Ok(Made { width: *width, height: *height, bytes: file.len() as u64, lost: Lost::default() })
+        });
+        for ((i, ..), result) in made.iter().zip(written) {
+            done(*i, result);
+        }
+        let Some(lost) = lost else {
+            batches.done();
+            continue;
+        };
+        let _ = events.send(Event::Lost(name.clone(), lost.reason.clone()));
+        let hint = "no GPU is left that works: go on without what is done, or without --devices";
+        for i in batches.give_back(left) {
+            done(i, Err(Error::gpu(&lost).hint(hint)));
+        }
+        return;
     }
 }
 
@@ -286,6 +322,7 @@ fn gather(images: &[Image], told: &Receiver<Event>, tell: &mut dyn FnMut(Told<'_
     let mut waiting = BTreeMap::new();
     let (mut shown, mut heard, mut noticed) = (0, 0, Lost::default());
     let mut reasons: BTreeMap<Reason, usize> = BTreeMap::new();
+    let mut lost_gpus = BTreeSet::new();
     let mut show = |i: usize, (device, result): (String, Result<Made>), tell: &mut dyn FnMut(Told<'_>)| {
         let name = images[i].input.display();
         let lost = result.as_ref().map(|made| made.lost).unwrap_or_default();
@@ -314,6 +351,13 @@ fn gather(images: &[Image], told: &Receiver<Event>, tell: &mut dyn FnMut(Told<'_
                 *count += 1;
                 if *count == 1 {
                     tell(Told::Notice(format!("left to the CPU: {reason}")));
+                }
+            }
+            Event::Lost(gpu, why) => {
+                let notice = format!("{gpu} is lost and not used any more: {why}");
+                // Each of its threads says so.
+                if lost_gpus.insert(gpu) {
+                    tell(Told::Notice(notice));
                 }
             }
             Event::Done(i, device, result) => {
