@@ -131,3 +131,12 @@ fn the_summary_counts_images_and_frames() {
     let written: u64 = scratch.names().iter().map(|n| bytes(&scratch.file(n)).len() as u64).sum();
     assert_eq!(summary["bytes"], written);
 }
+
+#[test]
+fn damage_and_rotation_are_told() {
+    let scratch = Scratch::new();
+    let said = run(frames(&clip("damaged_mkv"), &scratch.file("d%d.png"), "--every 5")).ok();
+    assert!(said.warnings().iter().any(|w| w.contains("damaged")), "{}", said.stderr);
+    let said = run(frames(&clip("rotated"), &scratch.file("r%d.png"), "--every 50")).ok();
+    assert!(said.warnings().iter().any(|w| w.contains("players turn this video by")), "{}", said.stderr);
+}

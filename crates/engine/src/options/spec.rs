@@ -9,10 +9,11 @@ use crate::error::{Error, Result};
 use crate::plan::tuning::Tuning;
 
 /// The settings an output may have of its own, and what they are.
-pub const KEYS: [(&str, &str); 33] = [
+pub const KEYS: [(&str, &str); 34] = [
     ("format", "container, by FFmpeg's name"),
     ("encoder", "video encoder, by FFmpeg's name"),
     ("crf", "constant rate factor"),
+    ("quality", "quality of JPEG, 1 to 100"),
     ("qp", "constant quantiser"),
     ("bitrate", "average bits per second: 5M"),
     ("maxrate", "bits per second into a decoder's buffer"),
@@ -133,6 +134,11 @@ impl OutputOptions {
             "format" => self.format = some(value),
             "encoder" => value.clone_into(&mut video.encoder),
             // The one replaces the other, also a common one.
+            "quality" => {
+                let quality = value.parse().ok().filter(|q| (1..=100).contains(q));
+                video.quality = Some(quality.ok_or_else(|| wrong("a number from 1 to 100"))?);
+                (video.crf, video.qp) = (None, None);
+            }
             "crf" => {
                 (video.crf, video.qp) = (Some(number(value).ok_or_else(|| wrong("a number"))?), None);
                 (video.rate.bitrate, video.rate.cbr) = (None, false);
@@ -198,6 +204,7 @@ impl OutputOptions {
         if spec.settings.iter().any(other) {
             let video = &mut own.video;
             (video.crf, video.qp, video.preset, video.tune) = (None, None, None, None);
+            video.quality = None;
             video.options.clear();
         }
         // Whatever their order was: options are cleared before any is set.
@@ -295,7 +302,7 @@ mod tests {
                 "scaler" => (key, "lanczos"),
                 "bitrate" | "maxrate" | "bufsize" => (key, "5M"),
                 "cbr" => (key, "1"),
-                "crf" | "qp" | "threads" | "no-opts" | "no-tuning" => (key, "1"),
+                "crf" | "qp" | "quality" | "threads" | "no-opts" | "no-tuning" => (key, "1"),
                 "profile" => (key, "hq-fast"),
                 "b-ref" => (key, "middle"),
                 key if Tuning::KEYS.contains(&key) => (key, "1"),

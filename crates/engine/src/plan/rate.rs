@@ -147,7 +147,7 @@ pub fn goal(video: &VideoOptions, info: &EncoderInfo, own: bool) -> Result<Optio
             "{} can't keep a quality within a limit (--maxrate without --bitrate) here",
             info.name
         ))
-        .hint("give --bitrate as well; from a file, libx264 and libx265 can"));
+        .hint("give --bitrate as well; libx264 and libx265 can, from a file whose frames have times, without filters that see the whole stream"));
     }
     Ok(Some(RateGoal { bitrate: rate.bitrate, buffer, scale }))
 }

@@ -200,7 +200,7 @@ impl Collector {
             return std::fs::write(&self.path, page).map_err(|e| failed(&e));
         }
         std::fs::write(self.target.path(), page).map_err(|e| failed(&e))?;
-        self.target.commit().map(|_| ())
+        self.target.commit(Overwrite::Yes).map(|_| ())
     }
 
     /// What is known now; `None` before work began.

@@ -12,7 +12,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::fault;
 use crate::latency::{Latency, Meter};
 use crate::metrics::Metrics;
-use crate::options::OutputTarget;
+use crate::options::{OutputTarget, Overwrite};
 use crate::others::OtherSource;
 use crate::package::Track;
 use crate::package::track::Place;
@@ -110,8 +110,8 @@ impl Held {
     }
 
     /// Gives it its name; returns its size in bytes.
-    pub fn commit(self) -> Result<u64> {
-        self.target.commit()
+    pub fn commit(self, overwrite: Overwrite) -> Result<u64> {
+        self.target.commit(overwrite)
     }
 }
 

@@ -68,11 +68,21 @@ impl Target {
             .map_err(|e| failed(path, "can't write it to the disk", &e))
     }
 
-    /// Gives the file its name; returns its size in bytes.
-    pub(crate) fn commit(&self) -> Result<u64> {
+    /// Gives the file its name; returns its size in bytes. Without leave to replace it, what has got that name meanwhile stays.
+    pub(crate) fn commit(&self, overwrite: Overwrite) -> Result<u64> {
         let Self::File { part, path } = self else { return Ok(0) };
         let bytes = fs::metadata(part).map_err(|e| failed(path, "can't look at it", &e))?.len();
-        fs::rename(part, path).map_err(|e| failed(path, "can't give it its name", &e))?;
+        // A link, unlike a new name, never replaces. File systems without links have the check alone.
+        let linked = overwrite == Overwrite::No && fs::hard_link(part, path).is_ok();
+        if linked {
+            fs::remove_file(part).map_err(|e| failed(path, "can't remove its temporary name", &e))?;
+        } else if overwrite == Overwrite::No && path.is_file() {
+            return Err(Error::new(ErrorKind::Output, "another run has written it meanwhile")
+                .in_file(path.display().to_string())
+                .hint("-y replaces it"));
+        } else {
+            fs::rename(part, path).map_err(|e| failed(path, "can't give it its name", &e))?;
+        }
         let folder = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
         File::open(folder)
             .and_then(|f| f.sync_all())
@@ -180,5 +190,30 @@ fn remove_leftovers(folder: &Path, path: &Path) {
         if !Path::new(&format!("/proc/{pid}")).exists() && Path::new("/proc/self").exists() {
             let _ = fs::remove_file(entry.path());
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Two runs with job folders of their own don't know of each other: the slower one replaced what the faster one had written.
+    #[test]
+    fn what_another_run_has_written_meanwhile_stays() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("out.mkv");
+        let target = || {
+            let target = Target::new(&OutputTarget::File(path.clone()), None).unwrap();
+            fs::write(target.path(), "mine").unwrap();
+            target
+        };
+        assert_eq!(target().commit(Overwrite::No).unwrap(), 4);
+        fs::write(&path, "theirs").unwrap();
+        let refused = target().commit(Overwrite::No).unwrap_err();
+        assert!(refused.message.contains("another run"), "{}", refused.message);
+        assert_eq!(fs::read(&path).unwrap(), b"theirs");
+        target().commit(Overwrite::Yes).unwrap();
+        assert_eq!(fs::read(&path).unwrap(), b"mine");
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1, "no temporary name is left");
     }
 }

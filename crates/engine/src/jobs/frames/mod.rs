@@ -63,6 +63,8 @@ pub struct FramesReport {
     pub frames: u64,
     /// Bytes of all images.
     pub bytes: u64,
+    /// Places where the video is damaged.
+    pub damaged: u64,
     /// Segments that were tried again.
     pub retries: u32,
     /// Wall time in seconds.
@@ -99,6 +101,13 @@ pub fn run(job: &FramesJob, control: &Control) -> Result<FramesReport> {
     let expected = |text: &String| text.contains("which loses colour model");
     for warning in prepared.warnings.iter().filter(|w| !expected(w)) {
         (control.events)(Event::Warning(warning.clone()));
+    }
+    let turned = prepared.plan.video.params.side_data.iter().find_map(frameloom_media::SideData::rotation);
+    if let Some(degrees) = turned.filter(|d| *d != 0.0) {
+        let text = format!(
+            "players turn this video by {degrees} degrees; the images are as they are coded (--filter transpose turns them)"
+        );
+        (control.events)(Event::Warning(text));
     }
     let segments = prepared.segments.clone().unwrap_or_default();
     let promised: u64 = segments.iter().map(|s| u64::from(s.frames)).sum();
@@ -138,9 +147,22 @@ pub fn run(job: &FramesJob, control: &Control) -> Result<FramesReport> {
             }
         }
     };
+    if report.damaged > 0 {
+        let text =
+            format!("{} damaged: images there show what the decoder made of it", places(report.damaged));
+        (control.events)(Event::Warning(text));
+    }
+    if report.frames != promised && !changes_number && plan.stream.is_none() {
+        let text = format!("the packets promise {promised} frames, and {} were decoded", report.frames);
+        (control.events)(Event::Warning(text));
+    }
     report.seconds = begun.elapsed().as_secs_f64();
     report.gpus = progress.gpus();
     Ok(report)
+}
+
+fn places(number: u64) -> String {
+    if number == 1 { "1 place is".into() } else { format!("{number} places are") }
 }
 
 /// The transcoding job whose plan this work has; nothing is written by it.
@@ -332,6 +354,7 @@ fn all(
                     report.images += count.images;
                     report.frames += count.frames;
                     report.bytes += count.bytes;
+                    report.damaged += count.damaged;
                 }
                 report.retries += retries;
                 all_fit &= fits;
@@ -379,6 +402,10 @@ fn one(
             Err(error) if error.may_retry() && attempt + 1 < TRIES && !control.cancel.is_cancelled() => {
                 attempt += 1;
                 (control.events)(Event::Retry { segment: task.segment.id, attempts: attempt, error });
+            }
+            // What it says of other options is for transcoding jobs.
+            Err(error) if error.hint.as_ref().is_some_and(|h| h.contains("--temp")) => {
+                return Err(error.hint("free some space, or choose another folder for the images"));
             }
             Err(error) => return Err(error),
         }

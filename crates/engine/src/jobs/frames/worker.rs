@@ -27,6 +27,8 @@ pub(super) struct Counts {
     pub images: u64,
     /// Their bytes.
     pub bytes: u64,
+    /// Places where the video is damaged.
+    pub damaged: u64,
 }
 
 /// Makes the images of a segment; `numbers`: how many frames come before it, and before the next one.
@@ -71,11 +73,11 @@ pub(super) fn images_of(
             if control.cancel.is_cancelled() {
                 return Err(Error::interrupted());
             }
-            // Damage shows in the pictures; the index has said where it is.
-            frames.damage();
+            images.counts.damaged += frames.damage().len() as u64;
             images.push(frame, task)?;
             progress.add(worker, 1);
         }
+        images.counts.damaged += frames.damage().len() as u64;
         images.finish()
     })
     .map_err(|e| e.in_segment(task.segment.id))

@@ -189,7 +189,7 @@ fn conduct(
     // Only now that all are complete does any of them get its name.
     for sink in &mut report.sinks {
         if let Some(held) = sink.held.take() {
-            sink.bytes = held.commit()?;
+            sink.bytes = held.commit(job.run.overwrite)?;
         }
     }
     staged.into_iter().try_for_each(Staging::commit)?;

@@ -119,6 +119,15 @@ fn windows_of_a_chain_add_up() {
 }
 
 #[test]
+fn what_keeps_something_from_frame_to_frame_sees_all_before() {
+    for graph in
+        ["tonemap=hable", "tonemap=hable:peak=0", "histeq=antibanding=weak", "lutyuv=y=st(0\\,1)+val"]
+    {
+        assert_eq!(single(graph), Sees::AllBefore, "{graph}");
+    }
+}
+
+#[test]
 fn pictures_that_stand_alone_do() {
     // What they must be told to do anything at all.
     let options = [
@@ -147,7 +156,7 @@ fn pictures_that_stand_alone_do() {
         ("setdar", "16/9"),
         ("setsar", "4/3"),
         ("shuffleplanes", "0:2:1"),
-        ("tonemap", "hable"),
+        ("tonemap", "hable:peak=100"),
         ("v360", "e:c3x2:w=48:h=32"),
         ("zscale", "w=48:h=32:filter=lanczos"),
     ];
