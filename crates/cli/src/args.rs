@@ -1,13 +1,15 @@
 //! What may be typed. Completions and man pages come from the same definition.
 
+mod frames;
 mod images;
 mod tuning;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use frameloom::device::choice::DeviceChoice;
+use frameloom::device::choice::{DecodeOn, DeviceChoice};
 use frameloom::options::picture::{Crop, PictureOptions, Tonemap, frame_rate};
 use frameloom::options::{RateOptions, VideoOptions};
 use frameloom_media::{Rational, Scaler};
+pub use frames::FramesArgs;
 pub use images::ImagesArgs;
 use std::path::PathBuf;
 pub use tuning::TuningArgs;
@@ -42,6 +44,8 @@ pub enum Command {
     Transcode(Box<TranscodeArgs>),
     /// Run many jobs from a file, on one pool of workers.
     Run(RunArgs),
+    /// Make numbered images of a video's frames, on all cores and GPUs.
+    Frames(Box<FramesArgs>),
     /// Convert many images: size, format, quality.
     Images(ImagesArgs),
     /// Show what the index knows of a file.
@@ -70,6 +74,17 @@ pub enum FeedArg {
     Split,
     /// One decoder deals frames to all encoders.
     Shared,
+}
+
+impl From<DecodeArg> for DecodeOn {
+    fn from(arg: DecodeArg) -> Self {
+        match arg {
+            DecodeArg::Auto => Self::Auto,
+            DecodeArg::Gpu => Self::Gpu,
+            DecodeArg::Cpu => Self::Cpu,
+            DecodeArg::Both => Self::Both,
+        }
+    }
 }
 
 /// Where video is decoded.
@@ -316,9 +331,10 @@ pub struct RawArgs {
 pub struct RunArgs {
     /// The job file (docs/jobs.md), or a par file of Intel's sample_multi_transcode (.par, docs/from-smt.md).
     pub file: PathBuf,
-    /// Where a par file runs, instead of on the devices that it names: cpu.
-    #[arg(long, value_name = "DEVICES", value_parser = ["cpu"])]
-    pub devices: Option<String>,
+    /// Devices that may be used (cpu, cuda, cuda:0 ...) by jobs that don't say so themselves; for a par file: instead of those that it
+    /// names.
+    #[arg(long, value_name = "DEVICES", value_parser = devices)]
+    pub devices: Option<DeviceChoice>,
     /// The first failure stops everything; otherwise it ends its job only.
     #[arg(long)]
     pub fail_fast: bool,

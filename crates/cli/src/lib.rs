@@ -43,6 +43,7 @@ pub fn main() -> ExitCode {
     let run = AssertUnwindSafe(|| match cli.command {
         Command::Transcode(args) => commands::transcode::run(&args, &printer),
         Command::Run(args) => commands::run::run(&args, &printer),
+        Command::Frames(args) => commands::frames::run(&args, &printer),
         Command::Images(args) => commands::images::run(&args, &printer),
         Command::Probe(args) => commands::probe::run(&args, &printer),
         Command::Devices(args) => commands::devices::run(&args, &printer),

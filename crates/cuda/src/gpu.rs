@@ -138,7 +138,7 @@ struct Inner {
     uploads: Uploads,
     decoders: Decoders,
     plans: Plans,
-    kernels: OnceLock<Result<Kernels>>,
+    kernels: OnceLock<Kernels>,
 }
 
 // SAFETY: a context may be used by any thread; each makes it current before.
@@ -263,7 +263,14 @@ impl Gpu {
     /// The compiled kernels; loaded for this GPU by the first call.
     pub(crate) fn kernels(&self) -> Result<&Kernels> {
         self.bind()?;
-        self.0.kernels.get_or_init(|| Kernels::load(self)).as_ref().map_err(Clone::clone)
+        match self.0.kernels.get() {
+            Some(kernels) => Ok(kernels),
+            // A failure isn't kept: memory may have been short for a moment.
+            None => {
+                let loaded = Kernels::load(self)?;
+                Ok(self.0.kernels.get_or_init(|| loaded))
+            }
+        }
     }
 
     /// Makes the context current for this thread: to be called before everything that needs one.

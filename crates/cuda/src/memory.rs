@@ -135,7 +135,11 @@ impl DeviceBuffer {
             return Ok(buffer);
         }
         let address = match allocate(gpu, class) {
-            Err(e) if e.kind == Kind::OutOfMemory && pool.usage().idle > 0 => {
+            Err(e) if e.kind == Kind::OutOfMemory => {
+                // One after the other: what one gives back, the next may have had in mind.
+                static TRIMMING: Mutex<()> = Mutex::new(());
+                let _alone = lock(&TRIMMING);
+                gpu.decoders().clear();
                 pool.trim(gpu)?;
                 allocate(gpu, class)?
             }
@@ -146,7 +150,11 @@ impl DeviceBuffer {
 
     /// `stream` waits for all that is known to use the buffer.
     fn settle(&self, stream: &Stream) -> Result<()> {
-        lock(&self.pending).drain(..).try_for_each(|event| stream.wait(&event))
+        let mut pending = lock(&self.pending);
+        // All of them, or all stay known.
+        pending.iter().try_for_each(|event| stream.wait(event))?;
+        pending.clear();
+        Ok(())
     }
 
     /// The GPU whose memory it is.

@@ -319,8 +319,9 @@ pub fn join(strips: &[Strip], height: usize, stream: &Stream) -> Result<Picture>
     let step = 1 << format.chroma_shift().1;
     let mut at = 0;
     for strip in strips {
-        let has = strip.above + strip.rows.len() <= strip.picture.height();
-        if (strip.picture.format(), strip.picture.width()) != (format, width)
+        let has = strip.above.saturating_add(strip.rows.len()) <= strip.picture.height();
+        if strip.rows.is_empty()
+            || (strip.picture.format(), strip.picture.width()) != (format, width)
             || strip.rows.start != at
             || !has
         {

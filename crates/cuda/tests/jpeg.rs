@@ -8,6 +8,7 @@ use frameloom_cuda::nvjpeg::{
     ColourRange, DecodeBackend, DecodeOutput, DecodeSettings, EncodeSettings, JpegDecoder, JpegEncoder,
     Route, Subsampling, header, version,
 };
+use frameloom_cuda::process::{ChromaLocation, Colour, Filter, Matrix, Range, Transform, transform};
 use frameloom_cuda::{Format, Gpu, Kind, Layout, Picture, Stream, gpus};
 use std::fs;
 
@@ -243,6 +244,41 @@ fn what_is_encoded_decodes_to_nearly_the_same() {
         }
         let bytes = |q| sizes.iter().filter(|s| s.0 == q).map(|s| s.1).sum::<usize>();
         assert!(bytes(50) < bytes(90) && bytes(90) < bytes(100));
+    });
+}
+
+/// What `frameloom images --size` does: luma of half the size is the mean of each four pixels.
+#[test]
+fn pictures_change_their_size_between_decoder_and_encoder() {
+    each_gpu(|gpu| {
+        let decoder = JpegDecoder::new(gpu, DecodeSettings::default()).unwrap();
+        let settings = EncodeSettings { quality: 98, ..EncodeSettings::default() };
+        let mut encoder = JpegEncoder::new(gpu, settings).unwrap();
+        let stream = Stream::new(gpu).unwrap();
+        let colour = Colour { matrix: Matrix::Bt601, range: Range::Full, chroma: ChromaLocation::Center };
+        for name in ["gray", "420", "422", "444"] {
+            let picture = decoder.decode_batch(&[&file(&format!("{name}.jpg"))]).remove(0).unwrap();
+            let change = Transform {
+                size: (48, 32),
+                filter: Filter::Area,
+                ..Transform::convert(48, 32, picture.format(), colour)
+            };
+            let half = transform(&stream, &[picture], &change).unwrap().remove(0);
+            encoder.submit(&half, header::Segments::default()).unwrap();
+            let jpeg = encoder.take().unwrap().unwrap();
+            let picture = decoder.decode_batch(&[&jpeg]).remove(0).unwrap();
+            assert_eq!((picture.width(), picture.height()), (48, 32));
+            let got = tight(&host(&picture));
+            let whole = file(&format!("{name}.raw"));
+            let at = |x: usize, y: usize| u32::from(whole[y * 96 + x]);
+            let wanted: Vec<u8> = (0..48 * 32)
+                .map(|i| (i % 48 * 2, i / 48 * 2))
+                .map(|(x, y)| ((at(x, y) + at(x + 1, y) + at(x, y + 1) + at(x + 1, y + 1) + 2) / 4) as u8)
+                .collect();
+            let db = psnr(&got[..48 * 32], &wanted);
+            println!("{name} in half: {db:.2} dB");
+            assert!(db > 40.0, "{name}: {db}");
+        }
     });
 }
 

@@ -1,6 +1,7 @@
 //! The frames of one range, in presentation order, with the times of a plain decode of the whole input.
 
 mod gpu;
+mod sei;
 
 pub use gpu::GpuRangeDecoder;
 
@@ -25,7 +26,9 @@ pub trait Decode {
 
 /// The frames of a task by themselves: from its GPU if it has one, else from libavcodec.
 pub fn open<'a>(task: &'a SegmentTask, stop: &'a Arc<AtomicBool>) -> Result<Box<dyn Decode + 'a>> {
-    match task.gpu.filter(|_| task.gpu_decodes) {
+    // GPUs know neither filters over the whole stream nor frames around a segment.
+    let alone = task.stream.is_none() && task.margin.is_none();
+    match task.gpu.filter(|_| task.gpu_decodes && alone) {
         Some(gpu) => Ok(Box::new(GpuRangeDecoder::open(task, gpu, stop)?)),
         None => Ok(Box::new(RangeDecoder::open(task, stop)?)),
     }

@@ -26,6 +26,8 @@ pub enum ErrorKind {
     Check,
     /// A GPU failed, or can't do what is asked.
     Device,
+    /// This is nothing for a GPU: the processor is to do it.
+    Unfit,
     /// A worker crashed or hung.
     Worker,
     /// The user stopped it. Exit code 130.
@@ -158,6 +160,7 @@ impl Error {
             ErrorKind::Decode
                 | ErrorKind::Encode
                 | ErrorKind::Device
+                | ErrorKind::Unfit
                 | ErrorKind::Worker
                 | ErrorKind::Internal
         )

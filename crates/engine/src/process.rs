@@ -42,7 +42,7 @@ impl Pictures {
             watch: Watch { promised: plan.source_size, source: None, changes: Vec::new() },
             filters: plan.graph.as_ref().map(Filters::new),
             change: plan.fps.as_ref().map(|rate| RateChange::new(rate, start_of_rate)),
-            conform: Conform::new(allocation, plan.scaler, task.gpu),
+            conform: Conform::new(allocation, plan.scaler, task),
             plan: plan.clone(),
             frame_ticks: task.frame_ticks,
             range: if task.margin.is_none() { (None, None) } else { (start, end) },
@@ -173,7 +173,7 @@ struct Conform {
 }
 
 impl Conform {
-    fn new(allocation: &Allocation, scaler: Scaler, gpu: Option<u32>) -> Self {
+    fn new(allocation: &Allocation, scaler: Scaler, task: &SegmentTask) -> Self {
         let settings = &allocation.settings;
         let wanted = Picture {
             width: settings.width,
@@ -181,7 +181,12 @@ impl Conform {
             pixel_format: settings.pixel_format.clone(),
             full_range: allocation.full_range,
         };
-        Self { wanted, scaler, converter: None, gpu: GpuSide::new(allocation, scaler, gpu) }
+        Self {
+            wanted,
+            scaler,
+            converter: None,
+            gpu: GpuSide::new(allocation, scaler, &task.params.format, task.gpu),
+        }
     }
 
     fn convert(&mut self, frame: Frame) -> Result<Frame> {

@@ -141,14 +141,18 @@ impl Frame {
     }
 
     /// The same frame with its picture in the host's memory, laid out as libavcodec's decoders do (planes, bits at the low end);
-    /// waits for it.
-    pub fn downloaded(&self, stream: &Stream) -> Result<Self> {
+    /// waits for it. `name`: FFmpeg's name of the format, which for 8 bits may say the range as well ("yuvj420p").
+    pub fn downloaded(&self, stream: &Stream, name: &str) -> Result<Self> {
         let Some(picture) = self.gpu_picture() else { return self.share() };
         let arrived = plain(stream, picture)
             .and_then(|picture| copy::download(stream, &picture))
             .and_then(copy::Download::wait)
             .map_err(|e| MediaError::ours("copy a picture from the GPU", e.to_string()))?;
-        self.with_host_picture(arrived)
+        let mut frame = self.with_host_picture(arrived)?;
+        if name.starts_with("yuvj") && name.replacen("yuvj", "yuv", 1) == frame.pixel_format() {
+            frame.raw_mut().format = format_named(name)?.0;
+        }
+        Ok(frame)
     }
 
     /// A picture in page-locked memory with times, tags and side data of this frame.
@@ -271,6 +275,10 @@ fn format_of(layout: &Layout) -> Result<ff::AVPixelFormat> {
         .format
         .name()
         .ok_or_else(|| MediaError::ours("hand a picture to FFmpeg", "it has no such pixel format"))?;
+    format_named(name)
+}
+
+fn format_named(name: &str) -> Result<ff::AVPixelFormat> {
     let text = crate::ffi_util::c_string(name, "hand a picture to FFmpeg")?;
     // SAFETY: a text that ends with a zero.
     let format = unsafe { ff::av_get_pix_fmt(text.as_ptr()) };

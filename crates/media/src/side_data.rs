@@ -26,6 +26,11 @@ impl SideData {
         if name.is_empty() { format!("side data {}", self.kind) } else { name }
     }
 
+    /// Whether it is another configuration of the decoder, from its packet on.
+    pub fn is_new_extradata(&self) -> bool {
+        self.kind == ff::AVPacketSideDataType::NEW_EXTRADATA.0
+    }
+
     /// Whether it speaks of high dynamic range: mastering display, light level, Dolby Vision.
     pub fn is_hdr(&self) -> bool {
         use ff::AVPacketSideDataType as T;

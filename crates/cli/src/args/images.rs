@@ -1,8 +1,9 @@
 //! `frameloom images`.
 
-use super::{Workers, workers};
+use super::{Workers, devices, workers};
 use clap::{Args, ValueEnum};
-use frameloom::jobs::images::{Devices, Kind};
+use frameloom::device::choice::DeviceChoice;
+use frameloom::jobs::images::Kind;
 use std::path::PathBuf;
 
 #[derive(Debug, Args)]
@@ -25,9 +26,9 @@ pub struct ImagesArgs {
     /// Quality of JPEG and WebP, 1 to 100.
     #[arg(long, value_name = "NUMBER", default_value = "90", value_parser = clap::value_parser!(u8).range(1..=100))]
     pub quality: u8,
-    /// Where images are made: cpu, cuda, or GPUs by number (cuda:0,cuda:1). GPUs take JPEG to JPEG without --size; the CPU does the rest.
-    #[arg(long, value_name = "DEVICES", default_value = "cpu")]
-    pub devices: Devices,
+    /// Devices that may be used: cpu (the default), cuda (all GPUs), cuda:0, cuda:0,2-3. GPUs make JPEG of JPEG; the CPU does the rest.
+    #[arg(long, value_name = "DEVICES", value_parser = devices)]
+    pub devices: Option<DeviceChoice>,
     /// Threads on the CPU, or "auto": one for each core.
     #[arg(short, long, value_name = "N", default_value = "auto", value_parser = workers)]
     pub workers: Workers,

@@ -32,7 +32,7 @@ pub fn run(args: &ImagesArgs, printer: &Printer) -> Result<()> {
     let options = Options {
         size: args.size,
         quality: args.quality,
-        devices: args.devices.clone(),
+        devices: args.devices.clone().unwrap_or_default(),
         workers: match args.workers {
             Workers::Auto => None,
             Workers::Number(n) => Some(n),

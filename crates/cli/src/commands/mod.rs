@@ -3,6 +3,7 @@
 pub mod bench;
 pub mod completions;
 pub mod devices;
+pub mod frames;
 pub mod images;
 pub mod man;
 pub mod probe;

@@ -6,6 +6,7 @@ use crate::jobs_file;
 use crate::printer::Printer;
 use crate::signals;
 use frameloom::cancel::Cancel;
+use frameloom::device::choice::DeviceChoice;
 use frameloom::jobs::batch::{BatchOptions, Outcome, Told, run_all};
 use frameloom::jobs::transcode::{Control, Report};
 use frameloom::options::{InputTarget, OutputTarget, Overwrite, TranscodeJob};
@@ -20,9 +21,6 @@ pub fn run(args: &RunArgs, printer: &Printer) -> Result<()> {
     let begun = Instant::now();
     let jobs = match args.file.extension() {
         Some(ending) if ending == "par" => vec![par(args, printer)?],
-        _ if args.devices.is_some() => {
-            return Err(Error::usage("--devices is for par files").in_file(args.file.display().to_string()));
-        }
         _ => jobs(&jobs_file::load(&args.file)?, args)?,
     };
     if args.dry_run {
@@ -107,16 +105,25 @@ fn par(args: &RunArgs, printer: &Printer) -> Result<TranscodeJob> {
     let text = std::fs::read_to_string(&args.file)
         .map_err(|e| Error::io(ErrorKind::Input, "can't read the par file", &e).in_file(&file))?;
     let asked = frameloom::jobs::par::parse(&text)
-        .and_then(|lines| frameloom::jobs::par::job(&lines, args.devices.is_some()))
+        .and_then(|lines| frameloom::jobs::par::job(&lines, args.devices.as_ref()))
         .map_err(|e| e.in_file(&file))?;
     for note in &asked.notes {
         printer.line(&format!("{file}: {note}"));
     }
     let mut job = asked.job;
+    if let Some(devices) = &args.devices {
+        on(devices, &mut job);
+    }
     if args.yes {
         job.run.overwrite = Overwrite::Yes;
     }
     Ok(job)
+}
+
+/// Lets a job use these devices.
+fn on(devices: &DeviceChoice, job: &mut TranscodeJob) {
+    job.content.gpus = devices.cuda.is_some();
+    job.run.devices = devices.clone();
 }
 
 /// What the engine is asked for; two jobs that write the same file are refused.
@@ -126,6 +133,9 @@ fn jobs(typed: &[TranscodeArgs], args: &RunArgs) -> Result<Vec<TranscodeJob>> {
     for (number, typed) in typed.iter().enumerate() {
         let of = |e: Error| Error { message: format!("job {}: {}", number + 1, e.message), ..e };
         let mut job = job(typed).map_err(of)?;
+        if let Some(devices) = args.devices.as_ref().filter(|_| typed.devices.is_none()) {
+            on(devices, &mut job);
+        }
         if job.input == InputTarget::Stdin || job.outputs.contains(&OutputTarget::Stdout) {
             return Err(of(Error::usage("several jobs can't share standard input or output")));
         }

@@ -1,13 +1,12 @@
 //! `frameloom transcode`.
 
-use crate::args::{DecodeArg, FeedArg, TranscodeArgs, Workers};
+use crate::args::{FeedArg, TranscodeArgs, Workers};
 use crate::outputs::{Outputs, outputs};
 use crate::printer::Printer;
 use crate::raw::input_options;
 use crate::signals;
 use crate::view::View;
 use frameloom::cancel::Cancel;
-use frameloom::device::choice::DecodeOn;
 use frameloom::device::sampling::GpuUsage;
 use frameloom::jobs::transcode::{Control, Prepared, Report, prepare, run as run_job};
 use frameloom::latency::Latency;
@@ -118,12 +117,7 @@ pub fn job(args: &TranscodeArgs) -> Result<TranscodeJob> {
             overwrite: if args.yes { Overwrite::Yes } else { Overwrite::No },
             pool: None,
             devices: args.devices.clone().unwrap_or_default(),
-            decode: match args.decode {
-                DecodeArg::Auto => DecodeOn::Auto,
-                DecodeArg::Gpu => DecodeOn::Gpu,
-                DecodeArg::Cpu => DecodeOn::Cpu,
-                DecodeArg::Both => DecodeOn::Both,
-            },
+            decode: args.decode.into(),
             sessions_per_device: args.sessions_per_device.map(|n| n as usize),
         },
     })
@@ -361,7 +355,7 @@ fn show_report(report: &Report, printer: &Printer) {
 }
 
 /// "cuda:0: decoders 45 %, processors 3 % busy; 1.2 GiB of memory in use at most".
-fn busy(gpu: &GpuUsage) -> String {
+pub fn busy(gpu: &GpuUsage) -> String {
     let mean = &gpu.mean;
     let shares = [
         ("decoders", mean.decoder),

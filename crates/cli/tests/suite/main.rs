@@ -8,6 +8,7 @@ mod devices;
 mod exact;
 mod failure;
 mod filters;
+mod frames;
 mod from_ffmpeg;
 mod hls;
 mod images;

@@ -54,6 +54,8 @@ pub struct Decoded {
     pub time: i64,
     /// Its two fields are of different times.
     pub interlaced: bool,
+    /// The stream says that no picture of it has fields.
+    pub progressive: bool,
     /// Of an interlaced picture: the upper field comes first.
     pub top_field_first: bool,
     /// The hardware met damage in it.
@@ -84,10 +86,12 @@ impl VideoDecoder {
             ahead: settings.ahead,
             hardware: None,
             colour: CodedColour { primaries: 2, transfer: 2, matrix: 2, full_range: false },
+            progressive: true,
             shown: VecDeque::new(),
             ready: VecDeque::new(),
             times: VecDeque::new(),
             failed: None,
+            broken: false,
         });
         let mut parameters: CUVIDPARSERPARAMS = zeroed();
         parameters.CodecType = codec.raw();
@@ -153,6 +157,7 @@ impl VideoDecoder {
         match self.state.failed.take() {
             Some(error) => Err(error),
             None => gpu.check("cuvidParseVideoData", code).map_err(|mut e| {
+                self.state.broken = true;
                 if e.kind == Kind::Failed {
                     e.kind = Kind::Data;
                 }
@@ -169,8 +174,8 @@ impl Drop for VideoDecoder {
             let _ = unsafe { (api.cuvidDestroyVideoParser)(self.parser) };
         }
         if let Some(hardware) = self.state.hardware.take() {
-            // Copies out of its surfaces may be under way.
-            if self.state.stream.synchronize().is_ok() {
+            // Copies out of its surfaces may be under way. One that has failed is not kept: it might do so again.
+            if self.state.stream.synchronize().is_ok() && !self.state.broken {
                 hardware.give_back();
             }
         }
@@ -192,12 +197,15 @@ struct State {
     ahead: usize,
     hardware: Option<Hardware>,
     colour: CodedColour,
+    progressive: bool,
     /// Pictures to be shown that are still the decoder's.
     shown: VecDeque<CUVIDPARSERDISPINFO>,
     ready: VecDeque<Decoded>,
     /// Times of packets whose picture hasn't come, for codecs without reordering: the parser's are wrong where pictures are hidden.
     times: VecDeque<i64>,
     failed: Option<CudaError>,
+    /// Something has failed since it was made.
+    broken: bool,
 }
 
 impl State {
@@ -210,6 +218,7 @@ impl State {
             Ok(answer) => answer,
             Err(error) => {
                 self.failed = Some(error);
+                self.broken = true;
                 0
             }
         }
@@ -240,6 +249,14 @@ impl State {
         if let Some(mut hardware) = self.hardware.take() {
             let known = *hardware.shape();
             let same = Shape { surfaces: known.surfaces, ..shape } == known;
+            if !same {
+                // Copies out of its surfaces may be under way.
+                let settled = self.stream.synchronize();
+                if let Err(e) = settled {
+                    self.hardware = Some(hardware);
+                    return Err(e);
+                }
+            }
             if !same && self.codec.in_order() {
                 return Err(unsupported("pictures change their size between key frames"));
             }
@@ -249,7 +266,6 @@ impl State {
                 }
                 self.hardware = Some(hardware);
             } else {
-                self.stream.synchronize()?;
                 hardware.give_back();
             }
         }
@@ -260,6 +276,7 @@ impl State {
         let surfaces = hardware.shape().surfaces;
         // The first byte holds the format of the video in its low three bits, and then the range.
         let [flags, primaries, transfer, matrix] = format.video_signal_description;
+        self.progressive = format.progressive_sequence != 0;
         self.colour = CodedColour { primaries, transfer, matrix, full_range: flags & 8 != 0 };
         self.hardware = Some(hardware);
         // 1 would mean "as it is".
@@ -349,6 +366,7 @@ impl State {
             picture: picture?,
             time: time.unwrap_or(info.timestamp),
             interlaced: info.progressive_frame == 0,
+            progressive: self.progressive,
             top_field_first: info.top_field_first != 0,
             damaged,
             colour: self.colour,

@@ -59,7 +59,7 @@ impl Default for DecodeSettings {
             output: DecodeOutput::Native,
             backend: DecodeBackend::Auto,
             engine_lanes: 2,
-            engine_chunk: 126,
+            engine_chunk: 133,
             cuda_lanes: cores.clamp(1, 16),
         }
     }
@@ -243,18 +243,21 @@ impl JpegDecoder {
                 .chunks(each)
                 .zip(&self.parsers)
                 .map(|(images, parser)| {
-                    scope.spawn(move || {
+                    let count = images.len();
+                    let work = move || {
                         let parser = lock(parser);
                         let bound = self.gpu.bind();
                         let plan = |image: &&[u8]| bound.clone().and_then(|()| self.plan(image, &parser));
                         images.iter().map(plan).collect::<Vec<_>>()
-                    })
+                    };
+                    (count, scope.spawn(work))
                 })
                 .collect();
-            let mut plans: Vec<Result<Plan>> =
-                threads.into_iter().flat_map(|thread| thread.join().unwrap_or_default()).collect();
-            plans.resize_with(images.len(), || Err(self.ended_early()));
-            plans
+            // Each thread's images keep their places, whatever becomes of it.
+            let plans = |(count, thread): (usize, std::thread::ScopedJoinHandle<'_, Vec<Result<Plan>>>)| {
+                thread.join().unwrap_or_else(|_| (0..count).map(|_| Err(self.ended_early())).collect())
+            };
+            threads.into_iter().flat_map(plans).collect()
         })
     }
 

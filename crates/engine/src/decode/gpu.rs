@@ -3,14 +3,15 @@
 //! Every presentation time in the range must come back exactly once, in order, from a picture without damage; else the range is
 //! given up and left to libavcodec, which is what the output is measured by.
 
-use super::{Decode, TimeResolver};
+use super::{Decode, TimeResolver, sei};
 use crate::error::{Error, ErrorKind, Result};
 use crate::index::Timing;
+use crate::index::access::PacketKind;
 use crate::source::{self, PacketSource};
 use crate::task::{Damage, SegmentTask};
 use frameloom_cuda::nvdec::{Codec, Decoded, DecoderSettings, VideoDecoder};
-use frameloom_cuda::{CudaError, Gpu};
-use frameloom_media::{BitstreamFilter, EncodedPacket, FieldOrder, Frame, Packet};
+use frameloom_cuda::{CudaError, Gpu, Kind};
+use frameloom_media::{BitstreamFilter, EncodedPacket, FieldOrder, Frame, Packet, SideData};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -33,6 +34,7 @@ pub struct GpuRangeDecoder<'a> {
     filter: Option<BitstreamFilter>,
     filtered: Vec<EncodedPacket>,
     decoder: VideoDecoder,
+    codec: Codec,
     resolver: TimeResolver,
     /// By presentation time.
     sent: BTreeMap<i64, Sent>,
@@ -44,11 +46,11 @@ pub struct GpuRangeDecoder<'a> {
 }
 
 impl<'a> GpuRangeDecoder<'a> {
-    /// Opens the source at the segment's best entry and decodes the first frame. An error of the kind [`ErrorKind::Device`] means
+    /// Opens the source at the segment's best entry and decodes the first frame. An error of the kind [`ErrorKind::Unfit`] means
     /// that this isn't for the GPU.
     pub fn open(task: &'a SegmentTask, gpu: u32, stop: &'a Arc<AtomicBool>) -> Result<Self> {
         let not_for_it = |why: String| {
-            let mut error = Error::new(ErrorKind::Device, why);
+            let mut error = Error::new(ErrorKind::Unfit, why);
             error.place.device = Some(format!("cuda:{gpu}"));
             error
         };
@@ -71,10 +73,15 @@ impl<'a> GpuRangeDecoder<'a> {
             (None, Codec::Mpeg1 | Codec::Mpeg2 | Codec::Mpeg4 | Codec::Vc1) => task.params.extradata.clone(),
             (None, _) => Vec::new(),
         };
+        // Where a key frame isn't closed, NVDEC doesn't say when a picture refers to what lies before it: then decoding begins earlier.
+        let entries = task.segment.start.map_or(&[][..], |_| &task.segment.entries);
+        let entry = match entries {
+            [best, earlier, ..] if best.kind != PacketKind::Closed => Some(earlier),
+            other => other.first(),
+        };
         let gpu = Gpu::open(gpu).map_err(|e| Error::gpu(&e))?;
         let decoder =
             VideoDecoder::new(&gpu, DecoderSettings::new(codec, header)).map_err(|e| Error::gpu(&e))?;
-        let entry = task.segment.start.and_then(|_| task.segment.entries.first());
         let mut new = Self {
             task,
             stop,
@@ -82,6 +89,7 @@ impl<'a> GpuRangeDecoder<'a> {
             filter,
             filtered: Vec::new(),
             decoder,
+            codec,
             resolver: TimeResolver::new(task.frame_ticks, task.time_base.ticks(1.0)),
             sent: BTreeMap::new(),
             expected: BTreeSet::new(),
@@ -95,13 +103,18 @@ impl<'a> GpuRangeDecoder<'a> {
 
     /// The GPU's work is not to be trusted, or it can't go on.
     fn doubt(&self, why: impl Into<String>) -> Error {
-        let mut error = Error::new(ErrorKind::Device, why);
+        let mut error = Error::new(ErrorKind::Unfit, why);
         error.place.device = Some(format!("cuda:{}", self.decoder.gpu().ordinal()));
         error.in_segment(self.task.segment.id)
     }
 
     fn failed(&self, error: &CudaError) -> Error {
-        Error::gpu(error).in_segment(self.task.segment.id)
+        let mut failed = Error::gpu(error);
+        // The data, or this kind of it, and not the GPU.
+        if matches!(error.kind, Kind::Data | Kind::Unsupported) {
+            failed.kind = ErrorKind::Unfit;
+        }
+        failed.in_segment(self.task.segment.id)
     }
 
     fn in_range(&self, time: i64) -> bool {
@@ -161,6 +174,9 @@ impl<'a> GpuRangeDecoder<'a> {
         if self.in_range(pts) && !discarded {
             self.expected.insert(pts);
         }
+        if packet.side_data().iter().any(SideData::is_new_extradata) {
+            return Err(self.doubt("the decoder's configuration changes in the middle"));
+        }
         match &mut self.filter {
             None => self.decoder.send(packet.data(), pts).map_err(|e| self.failed(&e)),
             Some(filter) => {
@@ -169,6 +185,9 @@ impl<'a> GpuRangeDecoder<'a> {
                     .map_err(|e| Error::media(ErrorKind::Device, &e).in_segment(self.task.segment.id))?;
                 let filtered = std::mem::take(&mut self.filtered);
                 for packet in filtered {
+                    if let Some(what) = sei::beyond_pictures(self.codec, &packet.data) {
+                        return Err(self.doubt(format!("there {what} in the video, which GPUs leave out")));
+                    }
                     self.decoder.send(&packet.data, pts).map_err(|e| self.failed(&e))?;
                 }
                 Ok(())
@@ -193,6 +212,13 @@ impl<'a> GpuRangeDecoder<'a> {
             return Err(
                 self.doubt(format!("the picture at {:.3} s is damaged", self.task.time_base.seconds(time)))
             );
+        }
+        // Seen on an H200: H.264 with fields (MBAFF) was not what libavcodec gives.
+        let may_have_fields = self.task.params.codec == "h264" && !decoded.progressive;
+        if decoded.interlaced || may_have_fields {
+            return Err(self.doubt(
+                "the video is coded with fields, which the GPU may give otherwise than the processor",
+            ));
         }
         if self.expected.pop_first() != Some(time) {
             return Err(self.doubt(format!(

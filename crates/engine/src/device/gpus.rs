@@ -19,6 +19,8 @@ struct State {
     decodes: bool,
     sessions: usize,
     failures: u32,
+    /// Segments in a row that were nothing for it.
+    unfit: u32,
 }
 
 /// The GPUs of a job.
@@ -79,7 +81,7 @@ impl Gpus {
                 }
             }
             if decodes || needed {
-                states.push(State { gpu, decodes, sessions: 0, failures: 0 });
+                states.push(State { gpu, decodes, sessions: 0, failures: 0, unfit: 0 });
             }
         }
         let text = |(why, names): (String, Vec<String>)| {
@@ -198,15 +200,35 @@ impl Session {
         self.decodes
     }
 
-    /// How it went: true when the GPU gets no more work from now on.
-    pub fn ended(self, well: bool) -> bool {
-        let mut retired = false;
-        self.gpus.with(self.gpu, |state| {
-            let before = state.failures;
-            state.failures = if well && before < TRUSTED { 0 } else { before + u32::from(!well) };
-            retired = before < TRUSTED && state.failures >= TRUSTED;
+    /// How the segment went. Says what follows for those after it.
+    pub fn ended<T>(self, result: &Result<T>) -> Option<String> {
+        let name = format!("cuda:{}", self.gpu);
+        let alone = self.gpus.alone;
+        let mut said = None;
+        self.gpus.with(self.gpu, |state| match result.as_ref().err().map(|e| e.kind) {
+            Some(ErrorKind::Device) => {
+                state.failures += 1;
+                if state.failures == TRUSTED {
+                    said = Some(format!("{name} failed again and again: it gets no more work from this job"));
+                }
+            }
+            // The segment, and not the GPU.
+            Some(ErrorKind::Unfit) => {
+                state.unfit += 1;
+                if state.unfit == TRUSTED && !alone {
+                    state.decodes = false;
+                    said = Some(format!("{name} decodes no more of this video: it is nothing for it"));
+                }
+            }
+            Some(_) => {}
+            None => {
+                state.unfit = 0;
+                if state.failures < TRUSTED {
+                    state.failures = 0;
+                }
+            }
         });
-        retired
+        said
     }
 }
 
@@ -235,6 +257,9 @@ fn refusal(gpu: &Gpu, video: &CodecParams, alone: bool) -> Result<Option<String>
             video.codec
         );
         return Ok(Some(why));
+    }
+    if video.is_interlaced() {
+        return Ok(Some("interlaced video isn't decoded by GPUs to the same bytes".into()));
     }
     let Some((chroma, bits)) = sampling(&video.format) else {
         return Ok(Some(format!("GPUs don't decode pictures of {}", video.format)));

@@ -125,14 +125,15 @@ fn draw(trace: &Trace, name: &str, now: &Usage) {
         ("JPEG", now.jpeg),
         ("memory", now.memory),
     ];
-    let shares: Vec<(&str, u64)> = shares.iter().filter_map(|(n, v)| v.map(|v| (*n, u64::from(v)))).collect();
-    if !shares.is_empty() {
-        trace.counter(&format!("{name}: per cent in use"), &shares);
+    for (what, share) in shares {
+        if let Some(share) = share {
+            trace.counter(&format!("{name} {what}"), &[("%", u64::from(share))]);
+        }
     }
-    let bus = [("received", now.pcie_received), ("sent", now.pcie_sent)];
-    let bus: Vec<(&str, u64)> = bus.iter().filter_map(|(n, v)| v.map(|v| (*n, v >> 20))).collect();
-    if !bus.is_empty() {
-        trace.counter(&format!("{name}: PCIe, MiB/s"), &bus);
+    for (what, rate) in [("receives", now.pcie_received), ("sends", now.pcie_sent)] {
+        if let Some(rate) = rate {
+            trace.counter(&format!("{name} {what} over PCIe"), &[("MiB/s", rate >> 20)]);
+        }
     }
 }
 

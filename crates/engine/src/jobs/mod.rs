@@ -2,6 +2,7 @@
 
 pub mod batch;
 pub mod bench;
+pub mod frames;
 pub mod images;
 pub mod par;
 pub mod probe;

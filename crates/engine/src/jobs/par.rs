@@ -5,6 +5,7 @@
 //! several that encode what it gives them (`-i::source`). In both, groups of pictures go to the encoders in turn, and the first
 //! encoder's file gets all of them.
 
+use crate::device::choice::DeviceChoice;
 use crate::error::{Error, Result};
 use crate::options::{
     AudioOptions, ContentOptions, Feed, InputTarget, OutputOptions, OutputTarget, RateOptions, RunOptions,
@@ -188,8 +189,8 @@ fn preset(encoder: &str, usage: usize) -> Option<&'static str> {
     all.get(usage.checked_sub(1)?).copied()
 }
 
-/// What the lines ask for. `on_cpu`: they are to run on the processor, whatever device they name.
-pub fn job(lines: &[Line], on_cpu: bool) -> Result<Asked> {
+/// What the lines ask for. `instead`: the devices they are to run on, whatever they name.
+pub fn job(lines: &[Line], instead: Option<&DeviceChoice>) -> Result<Asked> {
     let mut notes = Vec::new();
     let (decoders, encoders): (Vec<&Line>, Vec<&Line>) = lines.iter().partition(|l| l.output == End::Other);
     let Some(first) = encoders.first() else { return Err(Error::usage("no line encodes (-o::CODEC FILE)")) };
@@ -225,17 +226,18 @@ pub fn job(lines: &[Line], on_cpu: bool) -> Result<Asked> {
             .hint("write them as jobs of their own: docs/jobs.md"));
     }
     for line in lines {
-        let Some(device) = line.text("-device").filter(|_| !on_cpu) else { continue };
+        let Some(device) = line.text("-device").filter(|_| instead.is_none()) else { continue };
         let why = if std::path::Path::new(device).exists() {
             "encoding there is not built yet"
         } else {
             "there is no such device"
         };
         return Err(at(line.number, format!("-device {device}: {why}"))
-            .hint("--devices cpu runs all lines on the processor"));
+            .hint("--devices cpu runs all lines on the processor, --devices cuda decodes on GPUs"));
     }
-    if on_cpu && lines.iter().any(|l| l.has("-device") || l.has("-hw")) {
-        notes.push("all sessions run on the processor, as --devices says".into());
+    if let Some(devices) = instead.filter(|_| lines.iter().any(|l| l.has("-device") || l.has("-hw"))) {
+        let place = if devices.cuda.is_some() { "the GPUs and the processor" } else { "the processor" };
+        notes.push(format!("all sessions run on {place}, as --devices says"));
     }
     if encoders.len() > 1 {
         notes.push(format!("{}: the one file that is written, as the original does", output.display()));
@@ -327,12 +329,16 @@ pub fn job(lines: &[Line], on_cpu: bool) -> Result<Asked> {
 mod tests {
     use super::*;
 
+    fn on_cpu() -> DeviceChoice {
+        DeviceChoice { cpu: true, ..DeviceChoice::default() }
+    }
+
     const TWO: &str = "-i::h264 in.264 -o::h265 one.265 -join -async 30 -vbr -b=4000 -u 4 -dist 8 -gop_size 40 -parallel_encoding\n\
                        -i::h264 in.264 -o::h265 \"two 2.265\" -join -async 30 -vbr -b=4000 -u 4 -dist 8 -gop_size 40\n";
 
     #[test]
     fn lines_that_read_the_same_file_encode_it_together() {
-        let asked = job(&parse(TWO).unwrap(), false).unwrap();
+        let asked = job(&parse(TWO).unwrap(), None).unwrap();
         let job = asked.job;
         assert_eq!((job.content.gop, job.run.workers, job.run.feed), (Some(40), Some(2), Feed::Auto));
         let video = &job.content.outputs[0].video;
@@ -346,7 +352,7 @@ mod tests {
     fn one_line_decodes_for_the_others() {
         let text = "-i::h264 in.264 -o::sink -join -async 12 -parallel_encoding\n\n\
                     -i::source -o::h264 a.264 -gop_size 30\n-i::source -o::h264 b.264 -gop_size 30\n";
-        let asked = job(&parse(text).unwrap(), false).unwrap();
+        let asked = job(&parse(text).unwrap(), None).unwrap();
         assert_eq!((asked.job.run.feed, asked.job.run.async_depth), (Feed::Shared, Some(12)));
         assert_eq!(asked.job.run.workers, Some(2));
     }
@@ -375,10 +381,10 @@ mod tests {
             ("-i::h264 a -o::h264 b\n-i::h264 a -o::h264 c", "-parallel_encoding"),
             ("-i::h264 a -o::h264 b -i::h264 c", "an input already"),
         ] {
-            let error = parse(text).and_then(|lines| job(&lines, false)).map(|_| ()).unwrap_err();
+            let error = parse(text).and_then(|lines| job(&lines, None)).map(|_| ()).unwrap_err();
             assert!(error.to_string().contains(word), "{text}: {error}");
         }
         let lines = parse("-i::h264 a -o::h264 b -device /dev/dri/none").unwrap();
-        assert!(job(&lines, true).unwrap().notes[0].contains("processor"));
+        assert!(job(&lines, Some(&on_cpu())).unwrap().notes[0].contains("processor"));
     }
 }

@@ -98,13 +98,8 @@ fn work_on(context: &Arc<Context>, worker: usize, tracks: &Tracks, mut item: Wor
         Err(Error::new(ErrorKind::Worker, "a worker panicked").because(said).in_segment(task.segment.id))
     });
     progress.end(worker, result.is_ok());
-    if let Some(session) = session {
-        let gpu = session.gpu();
-        let well = result.as_ref().err().is_none_or(|e| e.kind != ErrorKind::Device);
-        if session.ended(well) {
-            let text = format!("cuda:{gpu} failed again and again: it gets no more work from this job");
-            (context.events)(Event::Warning(text));
-        }
+    if let Some(text) = session.and_then(|s| s.ended(&result)) {
+        (context.events)(Event::Warning(text));
     }
     if damaged {
         return Message::Damaged { task };

@@ -12,14 +12,16 @@ pub struct GpuSide {
     conversion: Option<GpuConversion>,
     /// The encoder takes pictures in a GPU's memory.
     stays: bool,
+    /// FFmpeg's name of the pictures that the decoder gives.
+    decoded: String,
     /// The GPU to which pictures go that the processor decoded.
     gpu: Option<u32>,
     stream: Option<Stream>,
 }
 
 impl GpuSide {
-    /// For the encoder of `allocation`; `gpu`: the segment's.
-    pub fn new(allocation: &Allocation, scaler: Scaler, gpu: Option<u32>) -> Self {
+    /// For the encoder of `allocation`; `decoded`: FFmpeg's name of the pictures that the decoder gives; `gpu`: the segment's.
+    pub fn new(allocation: &Allocation, scaler: Scaler, decoded: &str, gpu: Option<u32>) -> Self {
         let settings = &allocation.settings;
         let work = allocation.gpu.clone().unwrap_or_default();
         let conversion = work.converts.then(|| GpuConversion {
@@ -29,7 +31,13 @@ impl GpuSide {
             full_range: allocation.full_range,
             filter: filter(scaler).unwrap_or(Filter::Bicubic),
         });
-        Self { conversion, stays: work.jpeg_quality.is_some(), gpu, stream: None }
+        Self {
+            conversion,
+            stays: work.jpeg_quality.is_some(),
+            decoded: decoded.to_owned(),
+            gpu,
+            stream: None,
+        }
     }
 
     /// Whether pictures are converted on GPUs only.
@@ -37,11 +45,16 @@ impl GpuSide {
         self.conversion.is_some()
     }
 
-    /// The frame in the host's memory, wherever it was.
+    /// The frame of the decoder in the host's memory, wherever it was.
     pub fn on_host(&mut self, frame: Frame) -> Result<Frame> {
+        let name = self.decoded.clone();
+        self.downloaded(frame, &name)
+    }
+
+    fn downloaded(&mut self, frame: Frame, name: &str) -> Result<Frame> {
         let Some(picture) = frame.gpu_picture() else { return Ok(frame) };
         let gpu = picture.gpu().clone();
-        frame.downloaded(self.stream(&gpu)?).map_err(|e| Error::media(ErrorKind::Device, &e))
+        frame.downloaded(self.stream(&gpu)?, name).map_err(|e| Error::media(ErrorKind::Device, &e))
     }
 
     /// The frame as the GPU makes it, where the encoder takes it.
@@ -63,7 +76,7 @@ impl GpuSide {
         };
         let Some(gpu) = frame.gpu_picture().map(|p| p.gpu().clone()) else { return Ok(frame) };
         let made = frame.converted_on_gpu(self.stream(&gpu)?, &to).map_err(failed)?;
-        if self.stays { Ok(made) } else { self.on_host(made) }
+        if self.stays { Ok(made) } else { self.downloaded(made, &to.pixel_format) }
     }
 
     fn stream(&mut self, gpu: &Gpu) -> Result<&Stream> {

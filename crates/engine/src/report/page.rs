@@ -159,7 +159,14 @@ fn chart(out: &mut String, title: &str, about: &str, id: &str, label: &str) {
 }
 
 fn queues(report: &Report) -> String {
-    let mut out = String::from("<h2>Queues</h2>\n<p class=\"quiet\">Depth over the time of the run.</p>\n");
+    let mut out = String::new();
+    if report.queues.iter().any(|q| is_gpu(&q.name)) {
+        out.push_str(
+            "<h2>GPUs</h2>\n<p class=\"quiet\">Per cent of time in use, over the time of the run.</p>\n",
+        );
+        out.push_str("<div class=\"cards\" id=\"gpus\"></div>\n");
+    }
+    out.push_str("<h2>Queues</h2>\n<p class=\"quiet\">Depth over the time of the run.</p>\n");
     out.push_str("<div class=\"cards\" id=\"queues\"></div>\n");
     if report.queues.iter().any(|q| q.name.starts_with("worker ")) {
         // A few workers' queues are worth a look at once, many aren't.
@@ -182,6 +189,11 @@ fn queues(report: &Report) -> String {
     out
 }
 
+/// Whether a chart is of a GPU ("cuda:0 decoders") and not of a queue.
+pub(super) fn is_gpu(name: &str) -> bool {
+    name.starts_with("cuda:")
+}
+
 /// Writing to a string can't fail.
 fn push(out: &mut String, what: std::fmt::Arguments<'_>) {
     let _ = out.write_fmt(what);
@@ -196,6 +208,24 @@ mod tests {
         assert_eq!(text("a<b>&\"'\u{7}\n"), "a&lt;b&gt;&amp;&quot;&#39;\\u{7}\n");
         assert_eq!(fill("{{a}} {b} {{c}}", |key| format!("<{key}>{{{{c}}}}")), "<a>{{c}} {b} <c>{{c}}");
         assert_eq!((file_name("/tmp/a.mkv"), file_name("a.mkv"), file_name("/")), ("a.mkv", "a.mkv", "/"));
+    }
+
+    #[test]
+    fn charts_of_gpus_are_no_queues() {
+        let mut report = Report::empty("in.mkv");
+        assert!(!page(&report).contains("id=\"gpus\""));
+        let chart = |name: &str, unit: &str| crate::report::Queue {
+            name: name.into(),
+            unit: unit.into(),
+            most: 40,
+            mean: 20.0,
+            depths: vec![40],
+        };
+        report.queues = vec![chart("cuda:0 decoders", "%"), chart("frames", "items")];
+        let page = page(&report);
+        assert!(page.contains("id=\"gpus\""));
+        let table = tables::queues(&report);
+        assert!(table.contains("frames") && !table.contains("cuda:0"), "{table}");
     }
 
     #[test]

@@ -3,8 +3,6 @@
 use super::files::{self, Image};
 use super::{Kind, Options, metadata};
 use crate::error::{Error, ErrorKind, Result};
-use crate::plan::size::Size;
-use frameloom_cuda::nvjpeg::header::Segments;
 use frameloom_media::{
     Converter, Frame, ImageEncoder, Picture, Scaler, decode_image, encode_image, jpeg_tables,
 };
@@ -45,7 +43,8 @@ pub fn convert(image: &Image, data: &[u8], options: &Options) -> Result<Made> {
     if let Some(icc) = frame.icc_profile() {
         segments.icc = Some(icc.to_vec());
     }
-    let (width, height) = size(options.size, &frame, &segments).map_err(named)?;
+    let turned = metadata::is_turned(&segments);
+    let (width, height) = options.coded_size(frame.width(), frame.height(), turned).map_err(named)?;
     // What FFmpeg makes of CMYK has a fourth plane without meaning.
     let alpha = frame.has_alpha() && kind != Kind::Jpeg;
     let wanted = Picture { width, height, ..picture(image.kind, &frame, alpha) };
@@ -70,18 +69,6 @@ pub fn convert(image: &Image, data: &[u8], options: &Options) -> Result<Made> {
     })?;
     files::write(&image.output, &file)?;
     Ok(Made { width, height, bytes: file.len() as u64, lost })
-}
-
-/// The size of the coded picture. What is asked for is the size of what is seen, which may lie on its side.
-fn size(size: Option<Size>, frame: &Frame, segments: &Segments) -> Result<(u32, u32)> {
-    let (width, height) = (frame.width(), frame.height());
-    match size {
-        None => Ok((width, height)),
-        Some(size) if metadata::is_turned(segments) => {
-            size.resolve(height, width).map(|(width, height)| (height, width))
-        }
-        Some(size) => size.resolve(width, height),
-    }
 }
 
 fn fits(frame: &Frame, wanted: &Picture) -> bool {

@@ -23,6 +23,9 @@ type Found = (PathBuf, PathBuf);
 /// All images of these inputs, in their order: files, folders (with what is below), patterns (`*`, `?`, `[...]`, `**`) and lists
 /// (`@FILE`, one of the former a line).
 pub fn plan(inputs: &[PathBuf], folder: &Path, format: Option<Kind>, overwrite: bool) -> Result<Vec<Image>> {
+    if folder.exists() && !folder.is_dir() {
+        return Err(Error::usage("the output is no folder").in_file(folder.display().to_string()));
+    }
     let mut found = Vec::new();
     for input in inputs {
         find(input, folder, true, &mut found)?;
@@ -51,7 +54,25 @@ pub fn plan(inputs: &[PathBuf], folder: &Path, format: Option<Kind>, overwrite: 
     let inputs: BTreeSet<PathBuf> =
         images.iter().filter_map(|image| fs::canonicalize(&image.input).ok()).collect();
     images.iter().try_for_each(|image| check(image, &inputs, overwrite))?;
+    remove_leftovers(&images);
     Ok(images)
+}
+
+/// Removes what killed runs left of these outputs under temporary names.
+fn remove_leftovers(images: &[Image]) {
+    let outputs: BTreeSet<&Path> = images.iter().map(|image| image.output.as_path()).collect();
+    let folders: BTreeSet<&Path> = outputs.iter().filter_map(|output| output.parent()).collect();
+    for entry in folders.iter().filter_map(|folder| fs::read_dir(folder).ok()).flatten().flatten() {
+        let file = entry.file_name().to_string_lossy().into_owned();
+        let Some((name, pid)) = file.strip_prefix('.').and_then(|f| f.rsplit_once(".part-")) else {
+            continue;
+        };
+        let ours = outputs.contains(entry.path().with_file_name(name).as_path());
+        let gone = pid.parse::<u32>().is_ok_and(|pid| !Path::new(&format!("/proc/{pid}")).exists());
+        if ours && gone && Path::new("/proc/self").exists() {
+            let _ = fs::remove_file(entry.path());
+        }
+    }
 }
 
 fn check(image: &Image, inputs: &BTreeSet<PathBuf>, overwrite: bool) -> Result<()> {

@@ -1,20 +1,23 @@
-//! JPEG to JPEG on GPUs: batches are decoded, and encoded again, without leaving the GPU.
+//! JPEG to JPEG on GPUs: batches are decoded, change their size and are encoded again without leaving the GPU.
 
 use super::files::{self, Image};
 use super::{Kind, Options};
 use crate::error::{Error, ErrorKind, Result};
 use frameloom_cuda::nvjpeg::header::{self, Header};
 use frameloom_cuda::nvjpeg::{DecodeSettings, EncodeSettings, JpegDecoder, JpegEncoder};
-use frameloom_cuda::{CudaError, Gpu};
+use frameloom_cuda::process::{ChromaLocation, Colour, Filter, Matrix, Range, Transform, transform};
+use frameloom_cuda::{CudaError, Gpu, Picture, Stream};
+use std::sync::Arc;
 
 /// Images that a GPU takes at once.
-pub const BATCH: usize = 126;
+pub const BATCH: usize = 133;
+
+/// Threads for each GPU: while one reads and writes files, another's images are on the GPU.
+const THREADS: usize = 2;
 
 /// Why an image is the CPU's, although there is a GPU to use.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Reason {
-    /// Pictures change their size on the CPU.
-    Size,
     /// It is no JPEG.
     Input,
     /// It isn't to become a JPEG.
@@ -26,7 +29,6 @@ pub enum Reason {
 impl std::fmt::Display for Reason {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
-            Self::Size => write!(f, "--size: pictures change their size on the CPU"),
             Self::Input => write!(f, "GPUs read JPEG only"),
             Self::Output => write!(f, "GPUs write JPEG only"),
             Self::Refused(why) => write!(f, "{why}"),
@@ -43,51 +45,60 @@ pub enum Answer {
 }
 
 /// Whether a GPU may take it, as far as the request says.
-pub fn may_take(image: &Image, options: &Options) -> std::result::Result<(), Reason> {
-    match () {
-        () if image.kind != Kind::Jpeg => Err(Reason::Output),
-        () if options.size.is_some() => Err(Reason::Size),
-        () => Ok(()),
-    }
+pub fn may_take(image: &Image) -> std::result::Result<(), Reason> {
+    if image.kind == Kind::Jpeg { Ok(()) } else { Err(Reason::Output) }
 }
 
-/// A GPU with decoder and encoder.
+/// A thread's part of a GPU: a decoder that it shares, and an encoder of its own.
 pub struct GpuWorker {
     name: String,
-    decoder: JpegDecoder,
+    decoder: Arc<JpegDecoder>,
     encoder: JpegEncoder,
-}
-
-/// The GPUs of that number, or all: an error that says what is missing.
-pub fn choose(ordinals: Option<&[u32]>) -> Result<Vec<Gpu>> {
-    let missing = |why: String| {
-        Error::usage("--devices asks for a GPU, and there is none to use")
-            .because(why)
-            .hint("install NVIDIA's driver, or use --devices cpu")
-    };
-    let found = frameloom_cuda::gpus().map_err(|e| missing(e.reason))?;
-    if found.is_empty() {
-        return Err(missing("NVIDIA's driver finds no GPU".into()));
-    }
-    let all: Vec<u32> = found.iter().map(|gpu| gpu.ordinal).collect();
-    let wanted = ordinals.map_or(all.clone(), <[u32]>::to_vec);
-    if let Some(absent) = wanted.iter().find(|n| !all.contains(n)) {
-        return Err(missing(format!("cuda:{absent} isn't there; there are {}", all.len())));
-    }
-    wanted.into_iter().map(|n| Gpu::open(n).map_err(|e| missing(e.to_string()))).collect()
+    options: Options,
+    stream: Stream,
 }
 
 impl GpuWorker {
-    /// Decoder and encoder on a GPU. The error is nvJPEG's: mostly that it isn't installed.
-    pub fn new(gpu: &Gpu, quality: u8) -> std::result::Result<Self, CudaError> {
-        let decoder = JpegDecoder::new(gpu, DecodeSettings::default())?;
-        let encoder = JpegEncoder::new(gpu, EncodeSettings { quality, ..EncodeSettings::default() })?;
-        Ok(Self { name: format!("cuda:{}", gpu.ordinal()), decoder, encoder })
+    /// Those of a GPU. The error is nvJPEG's: mostly that it isn't installed.
+    pub fn all(gpu: &Gpu, options: &Options) -> std::result::Result<Vec<Self>, CudaError> {
+        let decoder = Arc::new(JpegDecoder::new(gpu, DecodeSettings::default())?);
+        let worker = |_| {
+            let settings = EncodeSettings { quality: options.quality, ..EncodeSettings::default() };
+            Ok(Self {
+                name: format!("cuda:{}", gpu.ordinal()),
+                decoder: Arc::clone(&decoder),
+                encoder: JpegEncoder::new(gpu, settings)?,
+                options: options.clone(),
+                stream: Stream::new(gpu)?,
+            })
+        };
+        (0..THREADS).map(worker).collect()
     }
 
     /// As in `--devices`: "cuda:0".
     pub fn name(&self) -> &str {
         &self.name
+    }
+
+    /// The picture in the size that is asked for. Samples are averaged by a cubic, as on the CPU; JPEG's chroma lies in the middle.
+    fn resize(&self, picture: Picture, orientation: u8) -> std::result::Result<Picture, String> {
+        let (width, height) = (picture.width(), picture.height());
+        let (w, h) = self
+            .options
+            .coded_size(width as u32, height as u32, orientation >= 5)
+            .map_err(|e| e.to_string())?;
+        let (w, h) = (w as usize, h as usize);
+        if (w, h) == (width, height) {
+            return Ok(picture);
+        }
+        let colour = Colour { matrix: Matrix::Bt601, range: Range::Full, chroma: ChromaLocation::Center };
+        let change = Transform {
+            size: (w, h),
+            filter: Filter::Bicubic,
+            ..Transform::convert(w, h, picture.format(), colour)
+        };
+        let made = transform(&self.stream, &[picture], &change).map_err(|e| e.reason)?;
+        made.into_iter().next().ok_or_else(|| "the GPU made no picture of another size".to_owned())
     }
 
     /// Decodes and encodes files; an answer for each, in their order.
@@ -114,18 +125,18 @@ impl GpuWorker {
                     continue;
                 }
             };
-            let submitted = match pictures.next() {
-                Some(picture) => {
-                    picture.and_then(|picture| self.encoder.submit(&picture, header.segments.clone()))
-                }
-                None => break,
-            };
+            let Some(picture) = pictures.next() else { break };
+            let submitted = picture.map_err(|e| e.reason).and_then(|picture| {
+                let picture = self.resize(picture, header.orientation)?;
+                self.encoder.submit(&picture, header.segments).map_err(|e| e.reason)?;
+                Ok((picture.width() as u32, picture.height() as u32))
+            });
             match submitted {
-                Ok(()) => {
+                Ok((width, height)) => {
                     encoding.push(answers.len());
-                    answers.push(Answer::Made(Vec::new(), header.width, header.height));
+                    answers.push(Answer::Made(Vec::new(), width, height));
                 }
-                Err(e) => answers.push(refused(e.reason)),
+                Err(why) => answers.push(refused(why)),
             }
         }
         for at in encoding {
@@ -155,13 +166,15 @@ pub fn read_all(images: &[&Image]) -> Vec<Result<Vec<u8>>> {
         let read = |image: &&Image| super::read(&image.input);
         let threads: Vec<_> = images
             .chunks(each)
-            .map(|images| scope.spawn(move || images.iter().map(read).collect::<Vec<_>>()))
+            .map(|images| (images.len(), scope.spawn(move || images.iter().map(read).collect::<Vec<_>>())))
             .collect();
-        let mut all: Vec<Result<Vec<u8>>> =
-            threads.into_iter().flat_map(|thread| thread.join().unwrap_or_default()).collect();
-        all.resize_with(images.len(), || {
-            Err(Error::new(ErrorKind::Internal, "a thread that reads files panicked"))
-        });
-        all
+        let panicked = || Err(Error::new(ErrorKind::Internal, "a thread that reads files panicked"));
+        // Each thread's images keep their places, whatever becomes of it.
+        threads
+            .into_iter()
+            .flat_map(|(count, thread)| {
+                thread.join().unwrap_or_else(|_| (0..count).map(|_| panicked()).collect())
+            })
+            .collect()
     })
 }

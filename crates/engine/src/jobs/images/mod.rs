@@ -1,7 +1,7 @@
 //! `frameloom images`: many images to many images.
 //!
 //! Each image is made by itself and written under a temporary name; one that fails doesn't stop the others. What it becomes depends on the
-//! image and the request, never on the number of workers. GPUs take JPEG files that stay as large as they are; the CPU does the rest.
+//! image and the request, never on the number of workers. GPUs make JPEG of JPEG; the CPU does the rest.
 
 mod cpu;
 mod files;
@@ -10,13 +10,15 @@ mod metadata;
 
 pub use cpu::{Lost, Made};
 pub use files::Image;
+pub(crate) use files::write as write_image;
 pub use gpu::Reason;
 
 use crate::device::Device;
+use crate::device::choice::DeviceChoice;
 use crate::error::{Error, ErrorKind, Result};
 use crate::plan::size::Size;
 use crossbeam_channel::{Receiver, Sender, unbounded};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
@@ -92,38 +94,6 @@ impl Kind {
     }
 }
 
-/// Where images are made.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub enum Devices {
-    /// The CPU.
-    #[default]
-    Cpu,
-    /// GPUs by number, or all of them; the CPU for what they don't take.
-    Cuda(Option<Vec<u32>>),
-}
-
-impl std::str::FromStr for Devices {
-    type Err = String;
-
-    fn from_str(text: &str) -> std::result::Result<Self, String> {
-        let wrong = || "cpu, cuda, or GPUs by number: cuda:0,cuda:1".to_owned();
-        match text {
-            "cpu" => Ok(Self::Cpu),
-            "cuda" => Ok(Self::Cuda(None)),
-            _ => {
-                let number =
-                    |part: &str| part.strip_prefix("cuda:").and_then(|n| n.parse().ok()).ok_or_else(wrong);
-                let numbers: Vec<u32> = text.split(',').map(number).collect::<std::result::Result<_, _>>()?;
-                let different: BTreeSet<&u32> = numbers.iter().collect();
-                if different.len() < numbers.len() {
-                    return Err("a GPU is named twice".into());
-                }
-                Ok(Self::Cuda(Some(numbers)))
-            }
-        }
-    }
-}
-
 /// How images are made.
 #[derive(Clone, Debug)]
 pub struct Options {
@@ -131,10 +101,21 @@ pub struct Options {
     pub size: Option<Size>,
     /// 1 to 100, for JPEG and WebP.
     pub quality: u8,
-    /// Where.
-    pub devices: Devices,
+    /// Where: GPUs for JPEG to JPEG, and the CPU for what they don't take; without GPUs the CPU alone.
+    pub devices: DeviceChoice,
     /// Threads on the CPU; otherwise one for each core.
     pub workers: Option<usize>,
+}
+
+impl Options {
+    /// The size of the coded picture that is to be. What is asked for is the size of what is seen, which may lie on its side.
+    fn coded_size(&self, width: u32, height: u32, turned: bool) -> Result<(u32, u32)> {
+        match self.size {
+            None => Ok((width, height)),
+            Some(size) if turned => size.resolve(height, width).map(|(width, height)| (height, width)),
+            Some(size) => size.resolve(width, height),
+        }
+    }
 }
 
 /// What the caller hears, in the order in which it happens; images in the order of the inputs.
@@ -192,22 +173,21 @@ pub fn run(
         })?;
     }
     let mut gpus = Vec::new();
-    if let Devices::Cuda(numbers) = &options.devices {
-        for gpu in gpu::choose(numbers.as_deref())? {
-            match gpu::GpuWorker::new(&gpu, options.quality) {
-                Ok(worker) => gpus.push(worker),
-                Err(e) => tell(Told::Notice(format!("{e}; the CPU makes the images instead"))),
-            }
+    for gpu in options.devices.gpus()? {
+        match gpu::GpuWorker::all(&gpu, options) {
+            Ok(workers) => gpus.extend(workers),
+            Err(e) => tell(Told::Notice(format!("{e}; the CPU makes the images instead"))),
         }
     }
     let workers = options.workers.unwrap_or_else(|| Device::cpu().cores).clamp(1, images.len().max(1));
-    let names: Vec<String> = gpus.iter().map(|gpu| gpu.name().to_owned()).collect();
+    let mut names: Vec<String> = gpus.iter().map(|gpu| gpu.name().to_owned()).collect();
+    names.dedup();
     tell(Told::Started(images.len(), workers, &names));
     let (events, told) = unbounded();
     let (for_cpu, cpu_jobs) = unbounded();
     let mut for_gpu = Vec::new();
     for (i, image) in images.iter().enumerate() {
-        match gpu::may_take(image, options) {
+        match gpu::may_take(image) {
             Ok(()) if !gpus.is_empty() => for_gpu.push(i),
             taken => {
                 if let (Err(reason), false) = (taken, gpus.is_empty()) {

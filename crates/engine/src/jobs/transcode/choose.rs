@@ -42,6 +42,7 @@ pub(super) fn choose_run(job: &TranscodeJob, control: &Control, prepared: &mut P
     let pipe = prepared.pipe.is_some();
     let shared_out =
         plan.renditions.iter().any(|r| r.allocation.rate.as_ref().is_some_and(|g| g.scale.is_some()));
+    let gpu_only = job.run.decode == DecodeOn::Gpu;
     prepared.feed = match job.run.feed {
         Feed::Shared if shared_out => {
             prepared.warnings.push(
@@ -81,7 +82,10 @@ pub(super) fn choose_run(job: &TranscodeJob, control: &Control, prepared: &mut P
             }
         }
         Feed::Auto => match &prepared.segments {
-            Some(segments) if sparse(segments) && !job.run.isolate && !job.run.resume => Feed::Shared,
+            // Only with the split feed GPUs decode.
+            Some(segments) if sparse(segments) && !job.run.isolate && !job.run.resume && !gpu_only => {
+                Feed::Shared
+            }
             _ => Feed::Split,
         },
         chosen => chosen,

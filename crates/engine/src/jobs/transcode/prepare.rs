@@ -81,7 +81,7 @@ pub fn prepare(job: &TranscodeJob, control: &Control) -> Result<Prepared> {
     prepared.notes = notes;
     prepared.index_seconds = begun.elapsed().as_secs_f64();
     note_index(job, &mut prepared)?;
-    prepared.with_frames = with_frames;
+    prepared.with_frames.extend(with_frames);
     choose_run(job, control, &mut prepared)?;
     Ok(prepared)
 }
@@ -258,7 +258,7 @@ fn prepare_pipe(
     if seen.is_empty() {
         return Err(Error::new(ErrorKind::Input, "the video stream has no frames").in_file(job.input.name()));
     }
-    add_frame_metadata(&mut described.streams[video], first.iter());
+    let with_frames = add_frame_metadata(&mut described.streams[video], first.iter());
     let timing = indexer.summary().timing;
     let mut planner = Planner::new(&job.content, |first| {
         Plan::new(identity, &job.content, &formats, &described.streams[video], described.start, timing, first)
@@ -269,7 +269,8 @@ fn prepare_pipe(
     let Planned { plan, layout, segments: decided } = planner.settle()?;
     let summary = indexer.summary().clone();
     let pipe = OpenPipe { replay: Replay { first, input, raw }, indexer, seen, layout, decided };
-    finish_prepare(job, described, formats, plan, None, summary, Some(pipe))
+    let prepared = finish_prepare(job, described, formats, plan, None, summary, Some(pipe))?;
+    Ok(Prepared { with_frames, ..prepared })
 }
 
 /// A set has sound beside its pictures, and nothing else.

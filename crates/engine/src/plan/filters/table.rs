@@ -56,8 +56,8 @@ const AS_MANY: [&str; 22] = [
     "vignette",
 ];
 
-/// Words in an option that make it depend on when a frame comes.
-const TIMES: [&str; 9] = ["n", "t", "pts", "pos", "random", "ts", "N", "T", "PTS"];
+/// Words in an option that make it depend on when a frame comes, or on what was computed for the frames before it.
+const TIMES: [&str; 13] = ["n", "t", "pts", "pos", "random", "ts", "N", "T", "PTS", "in", "on", "st", "ld"];
 
 /// What a filter with these options must see.
 pub fn sees(node: &FilterNode) -> Sees {
@@ -80,6 +80,12 @@ pub fn sees(node: &FilterNode) -> Sees {
         "w3fdif" | "estdif" if whole_frames(false) => Some((1, 1)),
         "atadenoise" => number("s", 9).map(|s| (s / 2, s / 2)),
         "tmix" => number("frames", 3).map(|n| (n.saturating_sub(1), 0)),
+        // Without a peak it is taken from what comes with each frame, which need not come with every key.
+        "tonemap" if option("peak").and_then(|p| p.parse::<f64>().ok()).unwrap_or(0.0) <= 0.0 => {
+            return Sees::AllBefore;
+        }
+        // Its noise goes on from frame to frame.
+        "histeq" if option("antibanding").is_some_and(|a| a != "0" && a != "none") => return Sees::AllBefore,
         _ if PICTURE_ALONE.contains(&name) => Some((0, 0)),
         _ => None,
     };

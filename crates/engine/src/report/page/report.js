@@ -246,11 +246,15 @@
     const { stretch, end } = data.timeline;
     const byName = new Map();
     data.queues.forEach((q) => byName.set(q.name, [...(byName.get(q.name) || []), q]));
-    const amount = (q, n) => (q.unit === "bytes" ? bytes(n) : plural(n, q.unit));
+    const amount = (q, n) => {
+      if (q.unit === "bytes") return bytes(n);
+      return /^[a-z]/.test(q.unit) ? plural(n, q.unit) : n + " " + q.unit;
+    };
     byName.forEach((list, name) => {
       list.sort((a, b) => (a.unit === "bytes") - (b.unit === "bytes"));
       const main = list[0];
-      const place = document.getElementById(/^worker /.test(name) ? "worker-queues" : "queues");
+      const kind = /^cuda:/.test(name) ? "gpus" : /^worker /.test(name) ? "worker-queues" : "queues";
+      const place = document.getElementById(kind);
       const card = place.appendChild(element("div", "card"));
       card.append(element("b", "", name));
       const mean = main.unit === "bytes" ? bytes(main.mean) : main.mean.toFixed(1);

@@ -246,7 +246,7 @@ pub fn tracks(report: &Report) -> String {
 
 /// Depths of the queues.
 pub fn queues(report: &Report) -> String {
-    let rows = report.queues.iter().map(|q| {
+    let rows = report.queues.iter().filter(|q| !super::is_gpu(&q.name)).map(|q| {
         let amount = |n: f64| match q.unit.as_str() {
             "bytes" => size(n as u64),
             _ => format!("{n:.1}"),
