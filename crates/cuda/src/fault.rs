@@ -106,6 +106,7 @@ mod tests {
         assert_eq!(answers, [false, false, true, false, false]);
         assert!(hit("cuOther", None).is_none());
     }
+
     #[test]
     fn faults_are_read_from_their_text() {
         let read = |text| parse(text).map(|f| (f.call, f.gpu, f.left, f.times));

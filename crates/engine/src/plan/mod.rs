@@ -305,11 +305,6 @@ impl Plan {
                 builds.push(build);
             }
         }
-        if renditions.iter().any(|r| r.allocation.gpu.as_ref().is_some_and(|g| g.jpeg_quality.is_some()))
-            && let Ok((major, minor, patch)) = frameloom_cuda::nvjpeg::version()
-        {
-            builds.push(("nvjpeg".into(), format!("{major}.{minor}.{patch}")));
-        }
         Ok(Self {
             version: env!("CARGO_PKG_VERSION").into(),
             libraries: library_versions(),
