@@ -269,13 +269,12 @@ impl Plan {
             )
             .map_err(|e| if e.kind == ErrorKind::Input { e.in_file(input.name.clone()) } else { e })?;
             allocation.warnings.splice(0..0, warnings);
-            if let Some(stream) = settled.stream.as_ref().filter(|_| output.video.rate.bitrate.is_some()) {
-                if !content.one_pass && input.bytes.is_some() {
-                    allocation.warnings.push(format!(
-                        "{}: bits can't be shared out behind filters that see the whole stream: each encoder keeps the rate in its segment",
-                        stream.because.join(", ")
-                    ));
-                }
+            let shares = output.video.rate.bitrate.is_some() && !content.one_pass && input.bytes.is_some();
+            if let Some(stream) = settled.stream.as_ref().filter(|_| shares) {
+                allocation.warnings.push(format!(
+                    "{}: bits can't be shared out behind filters that see the whole stream: each encoder keeps the rate in its segment",
+                    stream.because.join(", ")
+                ));
             }
             if low_latency {
                 // Frames to warm up with would have to be waited for.

@@ -269,13 +269,12 @@ fn bytes_on_gpu(header: &Header, options: &Options) -> u64 {
     bytes(size).saturating_add(if wanted == size { 0 } else { bytes(wanted) })
 }
 
+/// Attempts jobs, alone on the GPU or not; one outcome for each.
+type Attempt<'a, J, T> = dyn FnMut(&[&J], bool) -> Vec<Outcome<T>> + 'a;
+
 /// Attempts them all; those for which memory doesn't suffice are repeated alone on the GPU, in halves, down to single images. So what
 /// becomes of an image never depends on what is free.
-fn in_parts<J, T>(
-    jobs: &[&J],
-    alone: bool,
-    attempt: &mut dyn FnMut(&[&J], bool) -> Vec<Outcome<T>>,
-) -> Vec<Outcome<T>> {
+fn in_parts<J, T>(jobs: &[&J], alone: bool, attempt: &mut Attempt<'_, J, T>) -> Vec<Outcome<T>> {
     let mut outcomes = attempt(jobs, alone);
     let is_short = |outcome: &Outcome<T>| outcome.as_ref().is_err_and(|e| e.is(GpuError::OutOfMemory));
     let short: Vec<usize> = (0..outcomes.len()).filter(|i| is_short(&outcomes[*i])).collect();

@@ -4,12 +4,10 @@ fn error(kind: GpuError) -> CudaError {
     CudaError { call: "call", code: 1, reason: "why".into(), gpu: Some(0), kind }
 }
 
+type Outcomes = Vec<std::result::Result<usize, GpuError>>;
+
 /// What a GPU says that has room for `room` at once, alone or (`beside`) not; job 7 fails for a reason of its own.
-fn attempts(
-    jobs: &[usize],
-    room: usize,
-    beside: usize,
-) -> (Vec<std::result::Result<usize, GpuError>>, Vec<(usize, bool)>) {
+fn attempts(jobs: &[usize], room: usize, beside: usize) -> (Outcomes, Vec<(usize, bool)>) {
     let mut seen = Vec::new();
     let jobs: Vec<&usize> = jobs.iter().collect();
     let mut attempt = |jobs: &[&usize], alone: bool| {
