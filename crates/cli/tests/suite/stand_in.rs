@@ -255,7 +255,6 @@ fn a_call_of_the_driver_that_fails_costs_a_try() {
         "cuda:cuLaunchKernel:30:broken:1",
         "cuda:cuMemcpyDtoHAsync:30:failed:1",
         "cuda:cuEventRecord:40:failed:1",
-        "cuda:cuMemAlloc:2:oom:1",
     ] {
         for feed in ["split", "shared"] {
             let command = machine.transcode("plain", &output, &format!("{options} --feed {feed}"));
@@ -267,6 +266,23 @@ fn a_call_of_the_driver_that_fails_costs_a_try() {
             assert!(warnings[0].contains(&format!("cuda:0: {call}")), "{fault}: {}", said.stderr);
             assert_eq!(compare_bytes(&clean, &output), Ok(()), "{fault} {feed}");
         }
+    }
+}
+
+/// Memory that is used up is asked for again when what is idle was given back; only then it costs a try.
+#[test]
+fn memory_that_is_short_for_a_moment_costs_a_try_at_most() {
+    let Some(machine) = Machine::new() else { return };
+    let scratch = Scratch::new();
+    let (clean, output) = (scratch.file("clean.mkv"), scratch.file("out.mkv"));
+    let options = format!("{SCALED} --devices cuda:0 --workers 1");
+    run(machine.transcode("plain", &clean, &options)).ok();
+    for (times, tries) in [(1, 0), (2, 1)] {
+        let fault = format!("cuda:cuMemAlloc:0:oom:{times}");
+        let said = run(with_fault(machine.transcode("plain", &output, &options), &fault)).ok();
+        let again = said.stderr.lines().filter(|l| l.contains("tried again") && l.contains("cuMemAlloc"));
+        assert_eq!(again.count(), tries, "{times}: {}", said.stderr);
+        assert_eq!(compare_bytes(&clean, &output), Ok(()), "{times}");
     }
 }
 
