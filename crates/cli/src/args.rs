@@ -109,8 +109,9 @@ pub struct TranscodeArgs {
     /// The input; "-" reads standard input.
     pub input: PathBuf,
     /// An output, with settings of its own if need be; "-" writes standard output. May be given several times: the input is
-    /// decoded once for all. Settings: format, encoder, crf, qp, preset, tune, pix-fmt, size, threads, audio, subtitles,
-    /// opt:NAME, and the options "by portable names" (see docs/transcode.md).
+    /// decoded once for all. Settings: format, encoder, crf, qp, quality, bitrate, maxrate, bufsize, cbr, preset, tune, pix-fmt, size,
+    /// scaler, crop, filter, fps, tonemap, threads, audio, subtitles, opt:NAME, and the options "by portable names" (see
+    /// docs/transcode.md).
     #[arg(short, long = "output", value_name = "FILE[,KEY=VALUE...]", required = true)]
     pub outputs: Vec<std::ffi::OsString>,
 

@@ -221,6 +221,9 @@ pub struct FilterGraph {
     source: *mut ff::AVFilterContext,
     sink: *mut ff::AVFilterContext,
     description: String,
+    /// What went in last, where a filter takes the tags off its frames.
+    tags: Option<Frame>,
+    loses_tags: bool,
 }
 
 // SAFETY: the graph has one owner; libavfilter allows use from one thread at a time, whichever.
@@ -290,7 +293,9 @@ impl FilterGraph {
             check(ff::avfilter_link(end.0, end.1, sink, 0), what).map_err(MediaError::with_log)?;
             crate::log::clear();
             check(ff::avfilter_graph_config(graph.0, null_mut()), what).map_err(MediaError::with_log)?;
-            Ok(Self { _graph: graph, source, sink, description })
+            // It makes new frames without anything of the old ones.
+            let loses_tags = description.contains("tmix");
+            Ok(Self { _graph: graph, source, sink, description, tags: None, loses_tags })
         }
     }
 
@@ -335,6 +340,9 @@ impl FilterGraph {
     /// Gives it a frame, whose time is set.
     pub fn push(&mut self, frame: Frame) -> Result<()> {
         crate::log::clear();
+        if self.loses_tags {
+            self.tags = Some(frame.share()?);
+        }
         // SAFETY: configured source; the frame's reference moves into it, and what is left is freed with `frame`.
         let code = unsafe { ff::av_buffersrc_add_frame_flags(self.source, frame.0, 0) };
         check(code, || self.what()).map_err(MediaError::with_log).map(|_| ())
@@ -350,13 +358,16 @@ impl FilterGraph {
     /// The next frame, with its time in ticks of [`FilterGraph::time_base`]; `None` when another must be given first, or after the last.
     pub fn pull(&mut self) -> Result<Option<Frame>> {
         crate::log::clear();
-        let frame = Frame::new();
+        let mut frame = Frame::new();
         // SAFETY: configured sink and an empty frame.
         let code = unsafe { ff::av_buffersink_get_frame(self.sink, frame.0) };
         if code == ff::AVERROR(libc::EAGAIN) || code == ff::AVERROR_EOF {
             return Ok(None);
         }
         check(code, || self.what()).map_err(MediaError::with_log)?;
+        if let Some(tags) = &self.tags {
+            frame.adopt_tags(tags);
+        }
         Ok(Some(frame))
     }
 }

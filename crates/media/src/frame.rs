@@ -274,6 +274,39 @@ impl Frame {
         }
     }
 
+    /// Takes what is said of colours and fields from another frame, where nothing is said of colours.
+    pub(crate) fn adopt_tags(&mut self, from: &Self) {
+        let (interlaced, range) = (from.is_interlaced(), from.raw().color_range);
+        let source = from.raw();
+        let (primaries, transfer, space, location) =
+            (source.color_primaries, source.color_trc, source.colorspace, source.chroma_location);
+        #[cfg(feature = "ffmpeg_6_1")]
+        let fields =
+            source.flags & (ff::AV_FRAME_FLAG_INTERLACED | ff::AV_FRAME_FLAG_TOP_FIELD_FIRST) as c_int;
+        #[cfg(not(feature = "ffmpeg_6_1"))]
+        let top_first = source.top_field_first;
+        let raw = self.raw_mut();
+        if raw.colorspace != ff::AVColorSpace::UNSPECIFIED
+            || raw.color_trc.0 != 2
+            || raw.color_primaries.0 != 2
+        {
+            return;
+        }
+        (raw.color_primaries, raw.color_trc, raw.colorspace) = (primaries, transfer, space);
+        (raw.color_range, raw.chroma_location) = (range, location);
+        if interlaced {
+            #[cfg(feature = "ffmpeg_6_1")]
+            {
+                raw.flags |= fields;
+            }
+            #[cfg(not(feature = "ffmpeg_6_1"))]
+            {
+                raw.interlaced_frame = 1;
+                raw.top_field_first = top_first;
+            }
+        }
+    }
+
     /// HDR10 metadata of the frame, as side data of a stream.
     pub fn hdr_side_data(&self) -> Vec<SideData> {
         use ff::{AVFrameSideDataType as F, AVPacketSideDataType as P};

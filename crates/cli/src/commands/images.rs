@@ -78,7 +78,9 @@ pub fn run(args: &ImagesArgs, printer: &Printer) -> Result<()> {
     match report.failed.into_iter().next() {
         _ if report.left > 0 => Err(Error::interrupted()),
         Some((_, first)) => {
-            Err(Error::new(first.kind, format!("{failed} of {} failed", count(images.len() as u64, "image"))))
+            // What was typed was right: an image that can't be made so is a failure like others.
+            let kind = if first.kind == ErrorKind::Usage { ErrorKind::Encode } else { first.kind };
+            Err(Error::new(kind, format!("{failed} of {} failed", count(images.len() as u64, "image"))))
         }
         None => Ok(()),
     }

@@ -521,3 +521,18 @@ fn bit_rates_of_another_frame_rate() {
     let bits = bytes(&out).len() as f64 * 8.0 / 12.0;
     assert!((380_000.0..430_000.0).contains(&bits), "{bits}: {}", said.stderr);
 }
+
+/// FFmpeg's tmix makes frames without tags: HDR lost its transfer characteristics, and interlaced video its fields.
+#[test]
+fn a_filter_that_makes_new_frames_keeps_tags() {
+    let scratch = Scratch::new();
+    let output = scratch.file("out.mkv");
+    run(transcode(clip("hdr10"), &output, "--encoder ffv1 --filter tmix")).ok();
+    let (was, is) = (video_stream(&clip("hdr10")), video_stream(&output));
+    for tag in ["color_transfer", "color_primaries", "color_space"] {
+        assert!(was[tag].is_string(), "{tag}: {was}");
+        assert_eq!(is[tag], was[tag], "{tag}");
+    }
+    run(transcode(clip("interlaced"), &output, "--encoder libx264 --preset ultrafast --filter tmix -y")).ok();
+    assert_ne!(video_stream(&output)["field_order"], "progressive");
+}

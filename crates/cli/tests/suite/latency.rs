@@ -188,10 +188,11 @@ fn a_failure_ends_the_job() {
         command.env("FRAMELOOM_FAULT", format!("{stage}:2:error"));
         let said = run(command).expect_code(1);
         assert!(said.error().contains(&format!("injected failure in {stage}")), "{}", said.stderr);
+        // The journal is written beside the stream, which may have left as a whole by then.
         if stage != "journal" {
             assert!(said.stderr.contains("nothing of a live stream can be made again"), "{}", said.stderr);
+            assert!(pictures(&said.stdout).len() < 120, "{stage}");
         }
-        assert!(pictures(&said.stdout).len() < 120, "{stage}");
     }
 }
 
