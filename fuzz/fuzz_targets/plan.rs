@@ -104,7 +104,7 @@ fuzz_target!(|data: &[u8]| {
     let identity = InputIdentity { name: "fuzz".into(), bytes: None, digest: None };
     let timing = summary.timing;
     let mut planner =
-        Planner::new(&content, |first| Plan::new(identity, &content, std::slice::from_ref(&format), &stream, timing, first));
+        Planner::new(&content, |first| Plan::new(identity, &content, std::slice::from_ref(&format), &stream, None, timing, first));
     for packet in &packets {
         planner.push(*packet);
     }
