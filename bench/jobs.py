@@ -41,6 +41,14 @@ def job_file(folder, preset):
     return path
 
 
+def warm_rate(program, path, cores, preset):
+    command = [program, "bench", "transcode", path, "--sessions", str(cores), "--seconds", "6", "--json", "--preset", preset]
+    for height, encoder, crf in OUTPUTS:
+        command += ["-o", f"x{height}.mp4,size=-2x{height},encoder={encoder},crf={crf}"]
+    said = [json.loads(line) for line in run(command).stdout.splitlines()]
+    return next(s["fps"] for s in said if s["type"] == "bench")
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--frameloom", required=True)
@@ -59,12 +67,10 @@ def main():
         frames = round(args.jobs * args.seconds * 30)
         rounds = []
         for _ in range(args.rounds):
-            warm = [program, "bench", "transcode", f"{folder}/in{args.jobs // 2:02}.mp4", "--sessions", str(cores), "--seconds", "8", "--json",
-                    "--preset", args.preset]
-            for height, encoder, crf in OUTPUTS:
-                warm += ["-o", f"x{height}.mp4,size=-2x{height},encoder={encoder},crf={crf}"]
-            said = [json.loads(line) for line in run(warm).stdout.splitlines()]
-            rate = next(s["fps"] for s in said if s["type"] == "bench")
+            # One input of each kind of noise: time for a frame, on average.
+            kinds = min(5, args.jobs)
+            per_frame = sum(1 / warm_rate(program, f"{folder}/in{kind:02}.mp4", cores, args.preset) for kind in range(kinds)) / kinds
+            rate = 1 / per_frame
             begun = time.monotonic()
             run([program, "run", path, "--yes"], cwd=folder)
             wall = time.monotonic() - begun
