@@ -1,16 +1,21 @@
 //! What may be typed. Completions and man pages come from the same definition.
 
+mod device;
 mod frames;
 mod images;
+mod pictures;
 mod tuning;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use frameloom::device::choice::{DecodeOn, DeviceChoice};
-use frameloom::options::picture::{Crop, PictureOptions, Tonemap, frame_rate};
+pub use device::DeviceArgs;
+use device::devices;
+use frameloom::device::choice::DeviceChoice;
+use frameloom::options::picture::frame_rate;
 use frameloom::options::{RateOptions, VideoOptions};
-use frameloom_media::{Rational, Scaler};
+use frameloom_media::Rational;
 pub use frames::FramesArgs;
 pub use images::ImagesArgs;
+pub use pictures::PictureArgs;
 use std::path::PathBuf;
 pub use tuning::TuningArgs;
 
@@ -74,31 +79,6 @@ pub enum FeedArg {
     Split,
     /// One decoder deals frames to all encoders.
     Shared,
-}
-
-impl From<DecodeArg> for DecodeOn {
-    fn from(arg: DecodeArg) -> Self {
-        match arg {
-            DecodeArg::Auto => Self::Auto,
-            DecodeArg::Gpu => Self::Gpu,
-            DecodeArg::Cpu => Self::Cpu,
-            DecodeArg::Both => Self::Both,
-        }
-    }
-}
-
-/// Where video is decoded.
-#[derive(Clone, Copy, Debug, Default, ValueEnum)]
-pub enum DecodeArg {
-    /// On GPUs where they can.
-    #[default]
-    Auto,
-    /// On GPUs only.
-    Gpu,
-    /// On the processor only.
-    Cpu,
-    /// On both.
-    Both,
 }
 
 #[derive(Debug, Args)]
@@ -166,16 +146,8 @@ pub struct TranscodeArgs {
     /// Frames that the shared decoder may be ahead of the encoders.
     #[arg(long, value_name = "FRAMES", value_parser = clap::value_parser!(u32).range(1..), help_heading = "Parallel work")]
     pub async_depth: Option<u32>,
-    /// Devices that may be used: cpu, cuda (all GPUs), cuda:0, cuda:0,2-3. A GPU decodes; what it gives is the same to the bit.
-    #[arg(long, value_name = "DEVICES", value_parser = devices, help_heading = "Parallel work")]
-    pub devices: Option<DeviceChoice>,
-    /// Where video is decoded, when there are GPUs: auto (there, where they can), gpu, cpu, or both (there until their
-    /// engines are busy, and on the processor beside them).
-    #[arg(long, value_enum, default_value = "auto", help_heading = "Parallel work")]
-    pub decode: DecodeArg,
-    /// Decoders side by side on each GPU; otherwise as many as there are workers, and with --decode both 8.
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=256), help_heading = "Parallel work")]
-    pub sessions_per_device: Option<u32>,
+    #[command(flatten)]
+    pub device: DeviceArgs,
     /// Run workers as processes: a library that crashes or hangs costs a retry, not the job.
     #[arg(long, help_heading = "Parallel work")]
     pub isolate: bool,
@@ -251,24 +223,8 @@ pub struct VideoArgs {
     /// Pixel format; otherwise the source's, where the encoder takes it.
     #[arg(long, value_name = "FORMAT", help_heading = "Video")]
     pub pix_fmt: Option<String>,
-    /// Size of the pictures: 1280x720, or -2x720 to keep the shape with an even width.
-    #[arg(long, value_name = "WxH", allow_hyphen_values = true, help_heading = "Video")]
-    pub size: Option<frameloom::plan::size::Size>,
-    /// Keep this part of the pictures only: 1920x800+0+140, or 1920x800 from the middle (also FFmpeg's W:H:X:Y).
-    #[arg(long, value_name = "WxH+X+Y", help_heading = "Pictures")]
-    pub crop: Option<Crop>,
-    /// A video filter graph of FFmpeg's, as for its -vf: yadif, eq=contrast=1.1 ...
-    #[arg(long, value_name = "GRAPH", help_heading = "Pictures")]
-    pub filter: Option<String>,
-    /// Frames per second, by dropping and repeating frames: 30, 29.97 (which means 30000/1001) or 30000/1001.
-    #[arg(long, value_name = "RATE", value_parser = frame_rate, help_heading = "Pictures")]
-    pub fps: Option<Rational>,
-    /// Make standard dynamic range (BT.709) of PQ or HLG: hable, mobius, reinhard, clip, linear or gamma.
-    #[arg(long, value_name = "CURVE", help_heading = "Pictures")]
-    pub tonemap: Option<Tonemap>,
-    /// How --size scales: fast-bilinear, bilinear, bicubic, neighbor, area, lanczos or spline.
-    #[arg(long, value_name = "NAME", default_value = "bicubic", help_heading = "Pictures")]
-    pub scaler: Scaler,
+    #[command(flatten)]
+    pub pictures: PictureArgs,
     /// Longest distance of key frames, in frames.
     #[arg(long, value_name = "FRAMES", value_parser = clap::value_parser!(u32).range(1..), help_heading = "Video")]
     pub gop: Option<u32>,
@@ -299,14 +255,8 @@ impl VideoArgs {
             preset: self.preset.clone(),
             tune: self.tune.clone(),
             pixel_format: self.pix_fmt.clone(),
-            size: self.size,
-            picture: PictureOptions {
-                crop: self.crop,
-                filter: self.filter.clone(),
-                fps: self.fps,
-                tonemap: self.tonemap,
-                scaler: self.scaler,
-            },
+            size: self.pictures.size,
+            picture: self.pictures.options(),
             tuning: self.tuning.tuning(),
             options: self.encoder_opt.clone(),
             threads,
@@ -454,13 +404,6 @@ fn key_value(text: &str) -> Result<(String, String), String> {
         Some((key, value)) if !key.is_empty() => Ok((key.into(), value.into())),
         _ => Err("expected KEY=VALUE".into()),
     }
-}
-
-fn devices(text: &str) -> Result<DeviceChoice, String> {
-    text.parse().map_err(|e: frameloom::Error| match e.hint {
-        Some(hint) => format!("{}; {hint}", e.message),
-        None => e.message,
-    })
 }
 
 fn rate(text: &str) -> Result<i64, String> {

@@ -1,5 +1,4 @@
 // All kernels in one module: `./dev kernels` compiles this file to frameloom.ptx.
-#include "copy.cu"
 #include "repack.cu"
 #include "fill.cu"
 #include "sample.cu"

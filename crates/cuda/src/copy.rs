@@ -132,11 +132,6 @@ pub fn download(stream: &Stream, picture: &Picture) -> Result<Download> {
 }
 
 impl Download {
-    /// Whether it has arrived.
-    pub fn arrived(&self) -> Result<bool> {
-        self.done.happened()
-    }
-
     /// Waits for it.
     pub fn wait(mut self) -> Result<HostPicture> {
         self.done.wait()?;

@@ -231,11 +231,6 @@ impl Gpu {
         &self.0.pinned
     }
 
-    /// The handle of the primary context, as a number: for libraries that are to use it too.
-    pub fn context_handle(&self) -> usize {
-        self.0.context as usize
-    }
-
     pub(crate) fn context(&self) -> CUcontext {
         self.0.context
     }

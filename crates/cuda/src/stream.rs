@@ -39,11 +39,6 @@ impl Stream {
         &self.gpu
     }
 
-    /// The handle, as a number: for libraries that are to use it too.
-    pub fn handle(&self) -> usize {
-        self.raw as usize
-    }
-
     pub(crate) fn raw(&self) -> CUstream {
         self.raw
     }

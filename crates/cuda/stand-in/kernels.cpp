@@ -35,7 +35,7 @@ template <typename... P, void (*kernel)(P...)> struct Caller<kernel> {
 #define KERNEL(name) Kernel{#name, Caller<name>::run}
 
 static const Kernel all_kernels[] = {
-    KERNEL(copy_rows),     KERNEL(fill),         KERNEL(bilinear_u8),  KERNEL(down),
+    KERNEL(fill),          KERNEL(bilinear_u8),  KERNEL(down),
     KERNEL(repack_8_8),    KERNEL(repack_8_16),  KERNEL(repack_16_8),  KERNEL(repack_16_16),
     KERNEL(sample_u8),     KERNEL(sample_u16),   KERNEL(sample_f16),   KERNEL(sample_f32),
     KERNEL(across_u8),     KERNEL(across_u16),   KERNEL(across_f16),   KERNEL(across_f32),

@@ -229,6 +229,8 @@ pub struct RunOptions {
     pub workers: Option<usize>,
     /// How workers get their frames.
     pub feed: Feed,
+    /// There is no shared feed that could be chosen: the work is planned like a transcoding job, but runs otherwise.
+    pub split_only: bool,
     /// Frames between the shared decoder and the encoders; `None`: as memory allows.
     pub async_depth: Option<usize>,
     /// Workers are processes.
@@ -264,6 +266,7 @@ impl Default for RunOptions {
         Self {
             workers: None,
             feed: Feed::Auto,
+            split_only: false,
             async_depth: None,
             isolate: false,
             stall_timeout: Duration::from_secs(300),

@@ -294,7 +294,7 @@ impl FilterGraph {
             crate::log::clear();
             check(ff::avfilter_graph_config(graph.0, null_mut()), what).map_err(MediaError::with_log)?;
             // It makes new frames without anything of the old ones.
-            let loses_tags = description.contains("tmix");
+            let loses_tags = graph.nodes().iter().any(|node| node.name == "tmix");
             Ok(Self { _graph: graph, source, sink, description, tags: None, loses_tags })
         }
     }

@@ -14,17 +14,6 @@ use frameloom_cuda::process::{
 use frameloom_cuda::{Arrangement, Format, Layout, Model, Picture, Sample, Stream, copy};
 use std::ffi::{c_int, c_void};
 
-/// Which of a picture's fields comes first.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum FieldOrder {
-    /// They are of one moment.
-    Progressive,
-    /// The upper one.
-    Top,
-    /// The lower one.
-    Bottom,
-}
-
 /// What a GPU makes of a picture.
 #[derive(Clone, Debug)]
 pub struct GpuConversion {
@@ -69,13 +58,8 @@ fn buffer_of<T: Send>(owner: T, data: *mut u8, bytes: usize) -> Result<*mut ff::
 }
 
 impl Frame {
-    /// A frame of a picture in a GPU's memory. Tags of the coded stream outweigh those of `params`, as they do in libavcodec.
-    pub fn of_gpu(
-        picture: Picture,
-        params: &CodecParams,
-        colour: CodedColour,
-        fields: FieldOrder,
-    ) -> Result<Self> {
+    /// A progressive frame of a picture in a GPU's memory. Tags of the coded stream outweigh those of `params`, as they do in libavcodec.
+    pub fn of_gpu(picture: Picture, params: &CodecParams, colour: CodedColour) -> Result<Self> {
         let mut frame = Self::new();
         let layout = picture.layout().clone();
         let address = picture.address();
@@ -101,24 +85,7 @@ impl Frame {
         };
         raw.sample_aspect_ratio =
             ff::AVRational { num: params.sample_aspect_ratio.0, den: params.sample_aspect_ratio.1 };
-        frame.set_fields(fields);
         Ok(frame)
-    }
-
-    fn set_fields(&mut self, fields: FieldOrder) {
-        let (interlaced, top) = (fields != FieldOrder::Progressive, fields == FieldOrder::Top);
-        let raw = self.raw_mut();
-        #[cfg(feature = "ffmpeg_6_1")]
-        for (flag, set) in
-            [(ff::AV_FRAME_FLAG_INTERLACED, interlaced), (ff::AV_FRAME_FLAG_TOP_FIELD_FIRST, top)]
-        {
-            raw.flags = if set { raw.flags | flag as c_int } else { raw.flags & !(flag as c_int) };
-        }
-        #[cfg(not(feature = "ffmpeg_6_1"))]
-        {
-            raw.interlaced_frame = c_int::from(interlaced);
-            raw.top_field_first = c_int::from(top);
-        }
     }
 
     /// The picture in a GPU's memory, if it is there.
@@ -135,7 +102,7 @@ impl Frame {
     /// Another picture with times, tags and side data of this frame.
     pub fn with_gpu_picture(&self, picture: Picture) -> Result<Self> {
         let colour = CodedColour { primaries: 2, transfer: 2, matrix: 2, full_range: false };
-        let mut frame = Self::of_gpu(picture, &CodecParams::default(), colour, FieldOrder::Progressive)?;
+        let mut frame = Self::of_gpu(picture, &CodecParams::default(), colour)?;
         self.copy_properties_to(&mut frame)?;
         Ok(frame)
     }

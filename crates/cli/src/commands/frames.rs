@@ -24,17 +24,14 @@ pub fn run(args: &FramesArgs, printer: &Printer) -> Result<()> {
         first_number: args.first_number,
         segment_seconds: args.segment,
         range: (args.start, args.end),
-        run: RunOptions {
+        run: args.device.apply(RunOptions {
             workers: match args.workers {
                 Workers::Auto => None,
                 Workers::Number(n) => Some(n),
             },
             overwrite: if args.yes { Overwrite::Yes } else { Overwrite::No },
-            devices: args.devices.clone().unwrap_or_default(),
-            decode: args.decode.into(),
-            sessions_per_device: args.sessions_per_device.map(|n| n as usize),
             ..RunOptions::default()
-        },
+        }),
     };
     let (stop, soft_stop, cancel) = (Arc::new(AtomicBool::new(false)), Arc::default(), Cancel::new());
     let told = *printer;

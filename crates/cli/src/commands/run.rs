@@ -133,7 +133,7 @@ fn jobs(typed: &[TranscodeArgs], args: &RunArgs) -> Result<Vec<TranscodeJob>> {
     for (number, typed) in typed.iter().enumerate() {
         let of = |e: Error| Error { message: format!("job {}: {}", number + 1, e.message), ..e };
         let mut job = job(typed).map_err(of)?;
-        if let Some(devices) = args.devices.as_ref().filter(|_| typed.devices.is_none()) {
+        if let Some(devices) = args.devices.as_ref().filter(|_| typed.device.devices.is_none()) {
             on(devices, &mut job);
         }
         if job.input == InputTarget::Stdin || job.outputs.contains(&OutputTarget::Stdout) {

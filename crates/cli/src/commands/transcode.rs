@@ -91,11 +91,11 @@ pub fn job(args: &TranscodeArgs) -> Result<TranscodeJob> {
             segment_seconds: args.segment,
             one_pass: args.two_pass == "off",
             packaging,
-            gpus: args.devices.as_ref().is_some_and(|d| d.cuda.is_some()),
+            gpus: args.device.devices.as_ref().is_some_and(|d| d.cuda.is_some()),
             strict: args.strict,
             outputs: options,
         },
-        run: RunOptions {
+        run: args.device.apply(RunOptions {
             workers: match args.workers {
                 Workers::Auto => None,
                 Workers::Number(n) => Some(n),
@@ -115,11 +115,8 @@ pub fn job(args: &TranscodeArgs) -> Result<TranscodeJob> {
             trace: args.trace.clone(),
             report: args.report.clone(),
             overwrite: if args.yes { Overwrite::Yes } else { Overwrite::No },
-            pool: None,
-            devices: args.devices.clone().unwrap_or_default(),
-            decode: args.decode.into(),
-            sessions_per_device: args.sessions_per_device.map(|n| n as usize),
-        },
+            ..RunOptions::default()
+        }),
     })
 }
 

@@ -2,7 +2,7 @@
 //! wherever the seams are.
 
 use crate::clips::{clip, ffmpeg};
-use crate::reference::{Base, Pictures, compare_pictures, compare_times, pictures, video_stream};
+use crate::reference::{Pictures, compare_pictures, compare_times, pictures, video_stream};
 use crate::run::{Scratch, bytes, frameloom, run, transcode};
 use crate::same_bytes::{compare_bytes, through_cat};
 use std::path::Path;
@@ -22,18 +22,7 @@ pub fn filtered(path: &Path, filter: &str, before: &str) -> Pictures {
     let outcome = run(command);
     let text = outcome.text();
     assert!(text.contains("#tb 0:"), "{filter}: {}", outcome.stderr);
-    let mut found = Pictures { base: Base { num: 1, den: 1 }, times: vec![], hashes: vec![] };
-    for line in text.lines() {
-        if let Some(base) = line.strip_prefix("#tb 0:") {
-            found.base = Base::parse(base);
-        }
-        if line.starts_with('#') {
-            continue;
-        }
-        let fields: Vec<&str> = line.split(',').map(str::trim).collect();
-        found.times.push(fields[2].parse().expect("framemd5 prints presentation times"));
-        found.hashes.push(fields[5].to_owned());
-    }
+    let found = Pictures::parse(&text);
     assert!(!found.times.is_empty(), "{filter} leaves nothing");
     found
 }

@@ -43,6 +43,25 @@ pub struct Pictures {
     pub hashes: Vec<String>,
 }
 
+impl Pictures {
+    /// What the muxer framemd5 says.
+    pub fn parse(text: &str) -> Self {
+        let mut found = Self { base: Base { num: 1, den: 1 }, times: vec![], hashes: vec![] };
+        for line in text.lines() {
+            if let Some(base) = line.strip_prefix("#tb 0:") {
+                found.base = Base::parse(base);
+            }
+            if line.starts_with('#') {
+                continue;
+            }
+            let fields: Vec<&str> = line.split(',').map(str::trim).collect();
+            found.times.push(fields[2].parse().expect("framemd5 prints presentation times"));
+            found.hashes.push(fields[5].to_owned());
+        }
+        found
+    }
+}
+
 /// Decodes the best video stream. With a pixel format the pictures are converted to it first.
 #[track_caller]
 pub fn pictures(path: &Path, pixel_format: Option<&str>) -> Pictures {
@@ -72,19 +91,7 @@ fn decode(path: &Path, options: Vec<&str>, threads: u32) -> Pictures {
     let outcome = run(command);
     let text = outcome.text();
     assert!(text.contains("#tb 0:"), "{} can't be decoded: {}", path.display(), outcome.stderr);
-    let mut found = Pictures { base: Base { num: 1, den: 1 }, times: vec![], hashes: vec![] };
-    for line in text.lines() {
-        if let Some(base) = line.strip_prefix("#tb 0:") {
-            found.base = Base::parse(base);
-        }
-        if line.starts_with('#') {
-            continue;
-        }
-        let fields: Vec<&str> = line.split(',').map(str::trim).collect();
-        found.times.push(fields[2].parse().expect("framemd5 prints presentation times"));
-        found.hashes.push(fields[5].to_owned());
-    }
-    found
+    Pictures::parse(&text)
 }
 
 /// FFmpeg 5.1 knows the time base of the demuxer by the number -1 only, later ones by name only.

@@ -56,8 +56,6 @@ pub struct Decoded {
     pub interlaced: bool,
     /// The stream says that no picture of it has fields.
     pub progressive: bool,
-    /// Of an interlaced picture: the upper field comes first.
-    pub top_field_first: bool,
     /// The hardware met damage in it.
     pub damaged: bool,
     /// What the stream says of its colours.
@@ -367,7 +365,6 @@ impl State {
             time: time.unwrap_or(info.timestamp),
             interlaced: info.progressive_frame == 0,
             progressive: self.progressive,
-            top_field_first: info.top_field_first != 0,
             damaged,
             colour: self.colour,
         });

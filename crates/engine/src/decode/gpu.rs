@@ -11,7 +11,7 @@ use crate::source::{self, PacketSource};
 use crate::task::{Damage, SegmentTask};
 use frameloom_cuda::nvdec::{Codec, Decoded, DecoderSettings, VideoDecoder};
 use frameloom_cuda::{CudaError, Gpu, Kind};
-use frameloom_media::{BitstreamFilter, EncodedPacket, FieldOrder, Frame, Packet, SideData};
+use frameloom_media::{BitstreamFilter, EncodedPacket, Frame, Packet, SideData};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -67,7 +67,7 @@ impl<'a> GpuRangeDecoder<'a> {
         let filter = name
             .map(|name| BitstreamFilter::open(name, &task.params, task.time_base))
             .transpose()
-            .map_err(|e| Error::media(ErrorKind::Device, &e))?;
+            .map_err(|e| Error::media(ErrorKind::Unfit, &e))?;
         let header = match (&filter, codec) {
             (Some(filter), _) => filter.extradata(),
             (None, Codec::Mpeg1 | Codec::Mpeg2 | Codec::Mpeg4 | Codec::Vc1) => task.params.extradata.clone(),
@@ -182,7 +182,7 @@ impl<'a> GpuRangeDecoder<'a> {
             Some(filter) => {
                 filter
                     .push(Some(packet), &mut self.filtered)
-                    .map_err(|e| Error::media(ErrorKind::Device, &e).in_segment(self.task.segment.id))?;
+                    .map_err(|e| Error::media(ErrorKind::Unfit, &e).in_segment(self.task.segment.id))?;
                 let filtered = std::mem::take(&mut self.filtered);
                 for packet in filtered {
                     if let Some(what) = sei::beyond_pictures(self.codec, &packet.data) {
@@ -226,12 +226,7 @@ impl<'a> GpuRangeDecoder<'a> {
                 self.task.time_base.seconds(time)
             )));
         }
-        let fields = match (decoded.interlaced, decoded.top_field_first) {
-            (false, _) => FieldOrder::Progressive,
-            (true, true) => FieldOrder::Top,
-            (true, false) => FieldOrder::Bottom,
-        };
-        let mut frame = Frame::of_gpu(decoded.picture, &self.task.params, decoded.colour, fields)
+        let mut frame = Frame::of_gpu(decoded.picture, &self.task.params, decoded.colour)
             .map_err(|e| Error::media(ErrorKind::Device, &e))?;
         frame.set_pts(Some(time));
         frame.set_duration(sent.duration);

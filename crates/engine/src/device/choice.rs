@@ -93,7 +93,7 @@ impl DeviceChoice {
 /// Where video is decoded.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum DecodeOn {
-    /// On the GPUs that were chosen, where they can, and else on the processor.
+    /// On the GPUs that were chosen, where they can, and else on the processor; on both when that was chosen, too.
     #[default]
     Auto,
     /// On the GPUs; an error where they can't.

@@ -50,6 +50,8 @@ impl Gpus {
         needed: bool,
     ) -> Result<(Option<Arc<Self>>, Vec<String>)> {
         let gpus = choice.gpus()?;
+        // Who names the processor beside GPUs wants it to decode, too.
+        let on = if on == DecodeOn::Auto && choice.cpu && !gpus.is_empty() { DecodeOn::Both } else { on };
         let mut said = Vec::new();
         if gpus.is_empty() {
             return match on {
@@ -106,11 +108,6 @@ impl Gpus {
     /// All of them.
     pub fn all(&self) -> Vec<Gpu> {
         self.states().iter().map(|s| s.gpu.clone()).collect()
-    }
-
-    /// How many there are.
-    pub fn count(&self) -> usize {
-        self.states().len()
     }
 
     /// Puts into the log what the pools of memory hold: when a job has ended, all of it must be idle.

@@ -4,7 +4,6 @@
 use super::reader::{Listener, Replay};
 use super::shared::Dealer;
 use crate::error::Result;
-use crate::index::raw;
 use crate::index::{Indexer, Summary, VideoPacket};
 use crate::latency::Meter;
 use crate::spool::OtherWriter;
@@ -35,22 +34,7 @@ impl LiveReader {
     pub fn run(mut self, dealer: &mut Dealer, listener: &mut dyn Listener) -> Result<(Summary, bool)> {
         let mut end = None;
         let mut stopped = false;
-        while !stopped {
-            let next = match self.replay.next() {
-                Ok(next) => next,
-                Err(e) => {
-                    // As a plain decode does: what was read so far counts, and the damage is reported.
-                    self.indexer.broke_off(e.causes.first().unwrap_or(&e.message));
-                    None
-                }
-            };
-            let Some(packet) = next else {
-                if let Some(what) = raw::cut_off(&self.replay.input, end) {
-                    self.indexer.damaged_at_end(what);
-                }
-                break;
-            };
-            self.replay.raw.as_ref().map_or(Ok(()), |raw| raw.check_whole(&packet))?;
+        while !stopped && let Some(packet) = self.replay.next(&mut self.indexer, end)? {
             if packet.stream() != self.video {
                 self.indexer.push(&packet);
                 self.others.push(&packet)?;

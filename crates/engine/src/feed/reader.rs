@@ -24,11 +24,27 @@ pub struct Replay {
 }
 
 impl Replay {
-    pub(super) fn next(&mut self) -> Result<Option<Packet>> {
-        if let Some(packet) = self.first.pop_front() {
-            return Ok(Some(packet));
+    /// The next packet. Where the input breaks off or is cut, the indexer hears of it, and what was read so far counts, as for a plain
+    /// decode; `end`: where the last video packet ended, in bytes.
+    pub(super) fn next(&mut self, indexer: &mut Indexer, end: Option<u64>) -> Result<Option<Packet>> {
+        let next = match self.first.pop_front() {
+            Some(packet) => Ok(Some(packet)),
+            None => self.input.read().map_err(|e| Error::media(ErrorKind::Input, &e)),
+        };
+        let next = next.unwrap_or_else(|e| {
+            indexer.broke_off(e.causes.first().unwrap_or(&e.message));
+            None
+        });
+        match (&next, &self.raw) {
+            (None, _) => {
+                if let Some(what) = raw::cut_off(&self.input, end) {
+                    indexer.damaged_at_end(what);
+                }
+            }
+            (Some(packet), Some(raw)) => raw.check_whole(packet)?,
+            (Some(_), None) => {}
         }
-        self.input.read().map_err(|e| Error::media(ErrorKind::Input, &e))
+        Ok(next)
     }
 }
 
@@ -79,22 +95,7 @@ impl PipeReader {
         let mut end = None;
         // Decided while planning; told only when their packets are in the spool.
         let mut early = std::mem::take(&mut self.decided);
-        loop {
-            let next = match self.replay.next() {
-                Ok(next) => next,
-                Err(e) => {
-                    // As a plain decode does: what was read so far counts, and the damage is reported.
-                    self.indexer.broke_off(e.causes.first().unwrap_or(&e.message));
-                    None
-                }
-            };
-            let Some(packet) = next else {
-                if let Some(what) = raw::cut_off(&self.replay.input, end) {
-                    self.indexer.damaged_at_end(what);
-                }
-                break;
-            };
-            self.replay.raw.as_ref().map_or(Ok(()), |raw| raw.check_whole(&packet))?;
+        while let Some(packet) = self.replay.next(&mut self.indexer, end)? {
             if packet.stream() != self.video {
                 self.indexer_counts(&packet);
                 self.others.push(&packet)?;

@@ -163,22 +163,8 @@ fn transcoding(
         renditions.push(RenditionTask { number, adjustment: None, pictures, allocation, output });
     }
     let options = content.input_options.clone();
-    Ok(SegmentTask {
-        segment: Segment::whole(),
-        source: SourceSpec::Container { url: input.url(), options, stream: plan.video.index },
-        params: plan.video.params.clone(),
-        time_base: plan.video.time_base,
-        timing: plan.timing,
-        frame_ticks: plan.frame_ticks,
-        renditions,
-        margin: Margin::default(),
-        stream: plan.stream.clone(),
-        decoder_threads: 1,
-        gpu: None,
-        gpu_decodes: false,
-        round: 0,
-        attempt: 0,
-    })
+    let source = SourceSpec::Container { url: input.url(), options, stream: plan.video.index };
+    Ok(SegmentTask { margin: Margin::default(), ..plan.task(Segment::whole(), source, renditions) })
 }
 
 /// A job chooses its workers by the free memory; here the user does.

@@ -164,20 +164,10 @@ impl Context {
             }
         };
         Ok(SegmentTask {
-            segment: asked.segment.clone(),
-            source,
-            params: self.plan.video.params.clone(),
-            time_base: self.plan.video.time_base,
-            timing: self.plan.timing,
-            frame_ticks: self.plan.frame_ticks,
-            renditions: self.renditions(asked)?,
-            margin: self.plan.margin(),
-            stream: self.plan.stream.clone(),
             decoder_threads: self.decoder_threads,
-            gpu: None,
-            gpu_decodes: false,
             round: asked.round,
             attempt: asked.attempt,
+            ..self.plan.task(asked.segment.clone(), source, self.renditions(asked)?)
         })
     }
 

@@ -494,9 +494,13 @@ fn choose_pixel_format(
             return Ok(candidate.clone());
         }
     }
-    let Some((best, lost)) = pixel_format_loss(&plain, &offered) else {
+    let Some((best, mut lost)) = pixel_format_loss(&plain, &offered) else {
         return Err(Error::usage(format!("{} takes no pictures like {}", info.name, picture.format)));
     };
+    // Who asks for PNG or RGB knows that it has no luma and chroma.
+    if is_rgb(&best) && !offered.iter().any(|format| format.starts_with("yuv")) {
+        lost.retain(|what| *what != "colour model");
+    }
     let full = plain.clone() != picture.format && best.starts_with("yuvj");
     if !lost.is_empty() && !full {
         warnings.push(format!(

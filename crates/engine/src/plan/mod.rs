@@ -12,7 +12,7 @@ pub mod tuning;
 use crate::error::{Error, ErrorKind, Result};
 use crate::index::{Timing, VideoPacket, declared_rate, nominal_rate};
 use crate::options::{ContentOptions, InputTarget};
-use crate::task::Margin;
+use crate::task::{Margin, RenditionTask, SegmentTask, SourceSpec};
 use encoder::{Allocation, Keys};
 use filters::{Clock, PicturePlan, Source, StreamFilters};
 use frameloom_media::{OutputFormat, Rational, StreamInfo, encoder_builds, library_versions};
@@ -160,6 +160,26 @@ impl Plan {
         let windows = || self.renditions.iter().map(|r| r.pictures.window);
         let most = |side: fn((u32, u32)) -> u32| windows().map(side).max().unwrap_or(0);
         Margin { before: most(|w| w.0), after: most(|w| w.1), from, until }
+    }
+
+    /// The first try at a segment, by one thread of the processor.
+    pub fn task(&self, segment: Segment, source: SourceSpec, renditions: Vec<RenditionTask>) -> SegmentTask {
+        SegmentTask {
+            segment,
+            source,
+            params: self.video.params.clone(),
+            time_base: self.video.time_base,
+            timing: self.timing,
+            frame_ticks: self.frame_ticks,
+            renditions,
+            margin: self.margin(),
+            stream: self.stream.clone(),
+            decoder_threads: 1,
+            gpu: None,
+            gpu_decodes: false,
+            round: 0,
+            attempt: 0,
+        }
     }
 
     /// Frames of an output in one of the source.

@@ -97,9 +97,7 @@ pub fn run(job: &FramesJob, control: &Control) -> Result<FramesReport> {
     for note in &prepared.notes {
         (control.events)(Event::Note(note.clone()));
     }
-    // Who asks for PNG knows that it has no luma and chroma.
-    let expected = |text: &String| text.contains("which loses colour model");
-    for warning in prepared.warnings.iter().filter(|w| !expected(w)) {
+    for warning in &prepared.warnings {
         (control.events)(Event::Warning(warning.clone()));
     }
     let turned = prepared.plan.video.params.side_data.iter().find_map(frameloom_media::SideData::rotation);
@@ -204,40 +202,25 @@ fn transcode_job(job: &FramesJob) -> TranscodeJob {
             outputs: vec![output],
             ..ContentOptions::default()
         },
-        // Sparse keys are no reason for the shared feed, which there is none of; an earlier run to go on with would be one against it.
-        run: RunOptions { overwrite: Overwrite::Yes, resume: true, ..job.run.clone() },
+        run: RunOptions { overwrite: Overwrite::Yes, split_only: true, ..job.run.clone() },
     }
 }
 
 fn task(job: &FramesJob, prepared: &Prepared, segment: Segment) -> SegmentTask {
     let plan = &prepared.plan;
-    let rendition = &plan.renditions[0];
-    SegmentTask {
-        segment,
-        source: SourceSpec::Container {
-            url: job.input.url(),
-            options: job.input_options.clone(),
-            stream: plan.video.index,
-        },
-        params: plan.video.params.clone(),
-        time_base: plan.video.time_base,
-        timing: plan.timing,
-        frame_ticks: plan.frame_ticks,
-        renditions: vec![RenditionTask {
-            number: 0,
-            adjustment: None,
-            pictures: rendition.pictures.clone(),
-            allocation: rendition.allocation.clone(),
-            output: PathBuf::new(),
-        }],
-        margin: plan.margin(),
-        stream: plan.stream.clone(),
-        decoder_threads: 1,
-        gpu: None,
-        gpu_decodes: false,
-        round: 0,
-        attempt: 0,
-    }
+    let source = SourceSpec::Container {
+        url: job.input.url(),
+        options: job.input_options.clone(),
+        stream: plan.video.index,
+    };
+    let rendition = RenditionTask {
+        number: 0,
+        adjustment: None,
+        pictures: plan.renditions[0].pictures.clone(),
+        allocation: plan.renditions[0].allocation.clone(),
+        output: PathBuf::new(),
+    };
+    plan.task(segment, source, vec![rendition])
 }
 
 fn side_by_side(job: &FramesJob, prepared: &Prepared, segments: &[Segment]) -> Vec<Part> {
@@ -402,10 +385,6 @@ fn one(
             Err(error) if error.may_retry() && attempt + 1 < TRIES && !control.cancel.is_cancelled() => {
                 attempt += 1;
                 (control.events)(Event::Retry { segment: task.segment.id, attempts: attempt, error });
-            }
-            // What it says of other options is for transcoding jobs.
-            Err(error) if error.hint.as_ref().is_some_and(|h| h.contains("--temp")) => {
-                return Err(error.hint("free some space, or choose another folder for the images"));
             }
             Err(error) => return Err(error),
         }

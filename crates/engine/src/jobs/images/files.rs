@@ -182,7 +182,10 @@ fn is_below(path: &Path, folder: &Path) -> bool {
 /// the name is whole.
 pub fn write(output: &Path, bytes: &[u8]) -> Result<()> {
     let failed = |doing: &str, e: &std::io::Error| {
-        Error::io(ErrorKind::Output, doing, e).in_file(output.display().to_string())
+        let mut error = Error::io(ErrorKind::Output, doing, e).in_file(output.display().to_string());
+        // That of a full disk is for transcoding jobs.
+        error.hint = error.hint.map(|_| "free some space, or choose another folder for the images".into());
+        error
     };
     let folder = output.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
     fs::create_dir_all(folder).map_err(|e| failed("can't make its folder", &e))?;

@@ -10,6 +10,7 @@ use crate::options::{Feed, TranscodeJob};
 use crate::plan::layout::Segment;
 use crate::queue::Limits;
 use frameloom_cuda::nvdec::Codec;
+use std::sync::Arc;
 
 /// Settles how the job runs on this machine.
 pub(super) fn choose_run(job: &TranscodeJob, control: &Control, prepared: &mut Prepared) -> Result<()> {
@@ -25,7 +26,6 @@ pub(super) fn choose_run(job: &TranscodeJob, control: &Control, prepared: &mut P
         None => device.workers(&encoders),
     }
     .min(segments.max(1));
-    let ordinal = plan.timing == Timing::Ordinal;
     if let Some(stream) = &plan.stream {
         let whole = format!("{}: it must see the whole stream", stream.because.join(", "));
         if job.run.feed == Feed::Split {
@@ -39,11 +39,45 @@ pub(super) fn choose_run(job: &TranscodeJob, control: &Control, prepared: &mut P
             return Err(Error::usage(format!("{whole}, so --verify can't compare segments by themselves")));
         }
     }
+    prepared.feed = choose_feed(job, prepared)?;
+    if job.run.isolate && control.worker_command.is_none() {
+        return Err(Error::new(ErrorKind::Internal, "no program for worker processes"));
+    }
+    prepared.gpus = choose_gpus(job, prepared)?;
+    let plan = &prepared.plan;
+    let video = &plan.video.params;
+    let inexact = !Codec::from_name(&video.codec).is_none_or(is_exact)
+        && prepared.gpus.as_ref().is_some_and(|g| g.decode());
+    // All encoders can work when the decoder may be whole segments ahead; a quarter of the free memory is for that.
+    let room = (device.memory.available / 4).max(64 << 20);
+    let wanted = prepared.workers.saturating_mul(plan.length.frames as usize).max(8);
+    let fits = (room / frame_bytes.max(1)) as usize;
+    prepared.async_limits = match job.run.async_depth {
+        Some(frames) => Limits { items: frames.max(1), bytes: usize::MAX },
+        None => Limits { items: wanted.min(fits).max(1), bytes: usize::try_from(room).unwrap_or(usize::MAX) },
+    };
+    // A segment waits for frames after it, which are dealt while those before the next one wait there.
+    let margin = plan.margin();
+    let least = (margin.before + margin.after) as usize + 2;
+    if !margin.is_none() {
+        prepared.async_limits.items = prepared.async_limits.items.max(least);
+    }
+    if inexact {
+        prepared.plan.decoder = Some("nvdec".into());
+        prepared.hash = prepared.plan.hash()?;
+    }
+    Ok(())
+}
+
+/// How workers get their frames.
+fn choose_feed(job: &TranscodeJob, prepared: &mut Prepared) -> Result<Feed> {
+    let plan = &prepared.plan;
+    let ordinal = plan.timing == Timing::Ordinal;
     let pipe = prepared.pipe.is_some();
     let shared_out =
         plan.renditions.iter().any(|r| r.allocation.rate.as_ref().is_some_and(|g| g.scale.is_some()));
     let gpu_only = job.run.decode == DecodeOn::Gpu;
-    prepared.feed = match job.run.feed {
+    Ok(match job.run.feed {
         Feed::Shared if shared_out => {
             prepared.warnings.push(
                 "--feed shared: bits are shared out over the whole input (--two-pass off doesn't), which the split feed does"
@@ -51,7 +85,7 @@ pub(super) fn choose_run(job: &TranscodeJob, control: &Control, prepared: &mut P
             );
             Feed::Split
         }
-        Feed::Auto if shared_out => Feed::Split,
+        Feed::Auto if shared_out || job.run.split_only => Feed::Split,
         Feed::Split | Feed::Auto if plan.low_latency && job.run.isolate => {
             return Err(Error::usage(
                 "--isolate can't be used with a low-latency profile: one decoder counts its frames",
@@ -89,62 +123,46 @@ pub(super) fn choose_run(job: &TranscodeJob, control: &Control, prepared: &mut P
             _ => Feed::Split,
         },
         chosen => chosen,
-    };
-    if job.run.isolate && control.worker_command.is_none() {
-        return Err(Error::new(ErrorKind::Internal, "no program for worker processes"));
-    }
+    })
+}
+
+/// The GPUs that have something to do: decoding, or what only they do.
+fn choose_gpus(job: &TranscodeJob, prepared: &mut Prepared) -> Result<Option<Arc<Gpus>>> {
     let run = &job.run;
+    let plan = &prepared.plan;
     let needed = plan.renditions.iter().any(|r| r.allocation.gpu.is_some());
-    let (gpus, said) = Gpus::of_job(&run.devices, run.decode, run.sessions_per_device, video, needed)?;
-    prepared.notes.extend(said);
-    prepared.gpus = gpus;
-    if prepared.gpus.as_ref().is_some_and(|g| g.decode()) && prepared.feed == Feed::Shared {
-        if run.decode == DecodeOn::Gpu {
-            return Err(Error::usage(
-                "--decode gpu needs the split feed: the shared one decodes on the processor",
-            ));
-        }
-        prepared.notes.push("the shared feed decodes on the processor".into());
-        let (gpus, _) = Gpus::of_job(&run.devices, DecodeOn::Cpu, run.sessions_per_device, video, needed)?;
-        prepared.gpus = gpus;
-    }
-    let not_for_gpus = if plan.margin().is_none() {
-        unread(&prepared.with_frames).map(|name| format!("GPUs don't read what comes with frames ({name})"))
-    } else {
-        Some("filters see neighbouring frames".to_owned())
-    };
-    if let Some(why) = not_for_gpus
-        && prepared.gpus.as_ref().is_some_and(|g| g.decode())
+    let mut on = run.decode;
+    if let Some(why) = not_for_gpus(prepared)
+        && run.devices.cuda.is_some()
     {
-        if run.decode == DecodeOn::Gpu {
-            return Err(Error::usage(format!("--decode gpu: {why}"))
-                .hint("--decode auto decodes it on the processor"));
+        match on {
+            DecodeOn::Gpu => {
+                return Err(Error::usage(format!("--decode gpu: {why}"))
+                    .hint("--decode auto decodes it on the processor"));
+            }
+            DecodeOn::Auto | DecodeOn::Both => prepared.notes.push(format!("{why}: the processor decodes")),
+            DecodeOn::Cpu => {}
         }
-        prepared.notes.push(format!("{why}: the processor decodes"));
-        let (gpus, _) = Gpus::of_job(&run.devices, DecodeOn::Cpu, run.sessions_per_device, video, needed)?;
-        prepared.gpus = gpus;
+        on = DecodeOn::Cpu;
     }
-    let inexact = !Codec::from_name(&video.codec).is_none_or(is_exact)
-        && prepared.gpus.as_ref().is_some_and(|g| g.decode());
-    // All encoders can work when the decoder may be whole segments ahead; a quarter of the free memory is for that.
-    let room = (device.memory.available / 4).max(64 << 20);
-    let wanted = prepared.workers.saturating_mul(plan.length.frames as usize).max(8);
-    let fits = (room / frame_bytes.max(1)) as usize;
-    prepared.async_limits = match job.run.async_depth {
-        Some(frames) => Limits { items: frames.max(1), bytes: usize::MAX },
-        None => Limits { items: wanted.min(fits).max(1), bytes: usize::try_from(room).unwrap_or(usize::MAX) },
-    };
-    // A segment waits for frames after it, which are dealt while those before the next one wait there.
-    let margin = plan.margin();
-    let least = (margin.before + margin.after) as usize + 2;
-    if !margin.is_none() {
-        prepared.async_limits.items = prepared.async_limits.items.max(least);
+    let (gpus, said) = Gpus::of_job(&run.devices, on, run.sessions_per_device, &plan.video.params, needed)?;
+    prepared.notes.extend(said);
+    Ok(gpus)
+}
+
+/// Why GPUs don't decode for this job, whatever the video is like.
+fn not_for_gpus(prepared: &Prepared) -> Option<String> {
+    let plan = &prepared.plan;
+    if plan.timing == Timing::Ordinal {
+        return Some("frames can only be counted by one decoder".into());
     }
-    if inexact {
-        prepared.plan.decoder = Some("nvdec".into());
-        prepared.hash = prepared.plan.hash()?;
+    if prepared.feed == Feed::Shared {
+        return Some("with the shared feed one decoder serves all workers".into());
     }
-    Ok(())
+    if !plan.margin().is_none() || plan.stream.is_some() {
+        return Some("filters see neighbouring frames".into());
+    }
+    unread(&prepared.with_frames).map(|name| format!("GPUs don't read what comes with frames ({name})"))
 }
 
 /// What of the data that comes with frames would be lost with a decoder that gives pictures alone.
