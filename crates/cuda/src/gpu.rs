@@ -12,6 +12,7 @@ use serde::Serialize;
 use std::collections::BTreeMap;
 use std::ffi::{CStr, c_int};
 use std::sync::{Arc, Mutex, OnceLock};
+use std::time::Instant;
 
 /// What is known of a GPU without using it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -160,10 +161,12 @@ impl Gpu {
         let wait = sys::CUctx_flags::CU_CTX_SCHED_BLOCKING_SYNC as u32;
         // SAFETY: a device of the driver's.
         let _ = unsafe { sys::cuDevicePrimaryCtxSetFlags_v2(device, wait) };
+        let begun = Instant::now();
         let mut context = std::ptr::null_mut();
         // SAFETY: as above. It stays retained.
         check("cuDevicePrimaryCtxRetain", unsafe { sys::cuDevicePrimaryCtxRetain(&raw mut context, device) })
             .map_err(|e| e.on(ordinal))?;
+        tracing::debug!("cuda:{ordinal}: the context took {:.0?}", begun.elapsed());
         let inner = Arc::new(Inner {
             info,
             device,

@@ -10,6 +10,7 @@ use cudarc::driver::sys::{self, CUfunction, CUmodule};
 use std::collections::HashMap;
 use std::ffi::{CString, c_void};
 use std::sync::Mutex;
+use std::time::Instant;
 
 /// All kernels, for GPUs of compute capability 6.1 and later: all since 2016 but the Tesla P100, which can't multiply bytes by fours.
 const PTX: &str = include_str!("../kernels/frameloom.ptx");
@@ -30,11 +31,13 @@ impl Kernels {
     pub(crate) fn load(gpu: &Gpu) -> Result<Self> {
         let text = CString::new(PTX)
             .map_err(|_| gpu.error(Kind::Failed, "cuModuleLoadData", "the kernels are no text"))?;
+        let begun = Instant::now();
         let mut module = std::ptr::null_mut();
         // SAFETY: PTX that ends with a zero; the context is current.
         gpu.check("cuModuleLoadData", unsafe {
             sys::cuModuleLoadData(&raw mut module, text.as_ptr().cast())
         })?;
+        tracing::debug!("cuda:{}: the kernels took {:.0?}", gpu.ordinal(), begun.elapsed());
         Ok(Self { module, functions: Mutex::default() })
     }
 

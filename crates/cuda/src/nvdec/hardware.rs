@@ -7,6 +7,7 @@ use crate::format::{Arrangement, Format, Layout, Model, Plane, Sample};
 use crate::gpu::Gpu;
 use std::ffi::{c_int, c_short, c_ulong};
 use std::sync::{Mutex, PoisonError};
+use std::time::Instant;
 
 /// What a decoder is made for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -177,10 +178,12 @@ impl Hardware {
         info.ulTargetHeight = height.into();
         info.ulNumOutputSurfaces = 2;
         let mut raw = std::ptr::null_mut();
+        let begun = Instant::now();
         // SAFETY: the structure is the library's, and the context is current.
         gpu.check("cuvidCreateDecoder", unsafe {
             (sys::api()?.cuvidCreateDecoder)(&raw mut raw, &raw mut info)
         })?;
+        tracing::debug!("cuda:{}: a decoder of {} took {:.0?}", gpu.ordinal(), what(), begun.elapsed());
         Ok(Self { gpu: gpu.clone(), raw, shape, greatest: shape.coded })
     }
 

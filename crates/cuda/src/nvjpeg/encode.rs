@@ -113,10 +113,16 @@ impl JpegEncoder {
             return Err(gpu.error(Kind::Unsupported, "encode JPEG", why));
         }
         gpu.bind()?;
+        let begun = std::time::Instant::now();
         let handle = Arc::new(create_handle(api, gpu, backend::DEFAULT)?);
         let count = settings.lanes.max(1);
         let lanes: Vec<Lane> =
             (0..count).map(|_| Lane::new(api, gpu, &handle, settings)).collect::<Result<_>>()?;
+        tracing::debug!(
+            "cuda:{}: a JPEG encoder of {count} lanes took {:.0?}",
+            gpu.ordinal(),
+            begun.elapsed()
+        );
         let (jobs, waiting) = sync_channel(count * 2);
         let (waiting, done) = (Arc::new(Mutex::new(waiting)), Arc::new(Done::default()));
         let mut encoder = Self {
