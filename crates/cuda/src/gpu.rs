@@ -5,6 +5,7 @@ use crate::error::{CudaError, Kind, Result, check, check_on};
 use crate::kernels::Kernels;
 use crate::memory::{DevicePool, PinnedPool};
 use crate::nvdec::Decoders;
+use crate::nvjpeg::Encoders;
 use crate::process::Plans;
 use crate::stream::EventPool;
 use cudarc::driver::sys::{self, CUcontext, CUdevice, CUdevice_attribute as Attribute};
@@ -138,6 +139,7 @@ struct Inner {
     pinned: PinnedPool,
     uploads: Uploads,
     decoders: Decoders,
+    encoders: Encoders,
     plans: Plans,
     kernels: OnceLock<Kernels>,
 }
@@ -176,6 +178,7 @@ impl Gpu {
             pinned: PinnedPool::default(),
             uploads: Uploads::default(),
             decoders: Decoders::default(),
+            encoders: Encoders::default(),
             plans: Plans::default(),
             kernels: OnceLock::new(),
         });
@@ -214,11 +217,12 @@ impl Gpu {
         self.check("cuCtxSynchronize", unsafe { sys::cuCtxSynchronize() })
     }
 
-    /// Gives all that nobody uses back to the system: the GPU's memory, the page-locked one, and decoders.
+    /// Gives all that nobody uses back to the system: the GPU's memory, the page-locked one, decoders, and encoders of JPEG.
     pub fn trim(&self) -> Result<()> {
         self.bind()?;
         self.0.uploads.clear();
         self.0.decoders.clear();
+        self.0.encoders.clear();
         self.0.plans.clear();
         self.0.memory.trim(self)?;
         self.0.pinned.trim(self)
@@ -252,6 +256,10 @@ impl Gpu {
 
     pub(crate) fn decoders(&self) -> &Decoders {
         &self.0.decoders
+    }
+
+    pub(crate) fn encoders(&self) -> &Encoders {
+        &self.0.encoders
     }
 
     pub(crate) fn plans(&self) -> &Plans {

@@ -140,6 +140,7 @@ impl DeviceBuffer {
                 static TRIMMING: Mutex<()> = Mutex::new(());
                 let _alone = lock(&TRIMMING);
                 gpu.decoders().clear();
+                gpu.encoders().clear();
                 pool.trim(gpu)?;
                 allocate(gpu, class)?
             }

@@ -6,7 +6,7 @@
 use frameloom_cuda::copy::{HostPicture, HostPlane, download, upload};
 use frameloom_cuda::nvjpeg::{
     ColourRange, DecodeBackend, DecodeOutput, DecodeSettings, EncodeSettings, JpegDecoder, JpegEncoder,
-    Route, Subsampling, header, version,
+    Route, Subsampling, header, header::Segments, version,
 };
 use frameloom_cuda::process::{ChromaLocation, Colour, Filter, Matrix, Range, Transform, transform};
 use frameloom_cuda::{Format, Gpu, Kind, Layout, Picture, Stream, gpus};
@@ -244,6 +244,41 @@ fn what_is_encoded_decodes_to_nearly_the_same() {
         }
         let bytes = |q| sizes.iter().filter(|s| s.0 == q).map(|s| s.1).sum::<usize>();
         assert!(bytes(50) < bytes(90) && bytes(90) < bytes(100));
+    });
+}
+
+#[test]
+fn encoders_with_the_same_settings_share_their_threads() {
+    each_gpu(|gpu| {
+        let settings = EncodeSettings { quality: 77, lanes: 3, ..EncodeSettings::default() };
+        let pictures: Vec<Picture> = ["420", "444", "gray"]
+            .map(|name| {
+                let format = if name == "gray" { "gray".into() } else { format!("yuv{name}p") };
+                uploaded(gpu, &format, 96, 64, &file(&format!("{name}.raw")))
+            })
+            .into();
+        let alone: Vec<Vec<u8>> = pictures
+            .iter()
+            .map(|picture| {
+                let mut encoder = JpegEncoder::new(gpu, settings).unwrap();
+                encoder.submit(picture, Segments::default()).unwrap();
+                encoder.take().unwrap().unwrap()
+            })
+            .collect();
+        let mut encoders: Vec<_> = (0..5).map(|_| JpegEncoder::new(gpu, settings).unwrap()).collect();
+        for round in 0..4 {
+            for (n, encoder) in encoders.iter_mut().enumerate() {
+                encoder.submit(&pictures[(n + round) % 3], Segments::default()).unwrap();
+            }
+        }
+        // One that goes before its pictures are done takes nothing from the others.
+        drop(encoders.remove(0));
+        for (n, encoder) in encoders.iter_mut().enumerate() {
+            for round in 0..4 {
+                assert!(encoder.take().unwrap().unwrap() == alone[(n + 1 + round) % 3], "{n} {round}");
+            }
+            assert!(encoder.take().is_none());
+        }
     });
 }
 

@@ -1,21 +1,16 @@
 //! Pictures in a GPU's memory to JPEG files.
 //!
-//! nvJPEG encodes one picture at a time. Several threads, each with a stream and an encoder of its own, keep the GPU at work while
-//! others wait for their bytes; which of them encodes a picture doesn't change its bytes.
+//! nvJPEG encodes one picture at a time. Several threads, each with a stream and a state of its own, keep the GPU at work while others
+//! wait for their bytes; which of them encodes a picture doesn't change its bytes.
 
-use super::header::{Segments, with_segments};
-use super::sys::{Api, Handle, backend, call, css, encoding, input};
-use super::{Owned, create_handle, finished, image};
+use super::header::Segments;
+use super::lanes::{Done, Job, Lanes, lock};
+use super::sys::{Api, css, input};
 use crate::error::{Kind, Result};
 use crate::format::{Arrangement, Format, Model, Sample};
 use crate::gpu::Gpu;
-use crate::memory::PinnedBuffer;
 use crate::picture::Picture;
-use crate::stream::Stream;
-use std::collections::BTreeMap;
-use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
-use std::thread::JoinHandle;
+use std::sync::{Arc, PoisonError};
 
 /// How often chroma is coded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -40,7 +35,7 @@ pub enum ColourRange {
 }
 
 /// How pictures are encoded.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct EncodeSettings {
     /// 1 to 100: the tables of T.81's annex K, scaled as the Independent JPEG Group does.
     pub quality: u8,
@@ -70,40 +65,22 @@ impl Default for EncodeSettings {
     }
 }
 
-/// A picture that waits for a lane.
-struct Job {
-    number: u64,
-    picture: Picture,
-    segments: Segments,
-}
-
-#[derive(Default)]
-struct Done {
-    results: Mutex<BTreeMap<u64, Result<Vec<u8>>>>,
-    arrived: Condvar,
-}
-
 /// Encodes pictures of one GPU.
 ///
-/// [`JpegEncoder::submit`] gives it pictures, [`JpegEncoder::take`] takes the files in the same order.
+/// [`JpegEncoder::submit`] gives it pictures, [`JpegEncoder::take`] takes the files in the same order. Encoders with the same settings
+/// share their threads, which stay for the next one: only the first takes time to make.
 pub struct JpegEncoder {
     gpu: Gpu,
-    settings: EncodeSettings,
-    jobs: Option<SyncSender<Job>>,
+    lanes: Arc<Lanes>,
     done: Arc<Done>,
     submitted: u64,
     taken: u64,
-    threads: Vec<JoinHandle<()>>,
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl JpegEncoder {
     /// An encoder. [`Kind::Missing`] where nvJPEG isn't installed, [`Kind::Unsupported`] for samples of limited range.
     pub fn new(gpu: &Gpu, settings: EncodeSettings) -> Result<Self> {
-        let api = Api::load().map_err(|e| e.on(gpu.ordinal()))?;
+        Api::load().map_err(|e| e.on(gpu.ordinal()))?;
         if !(1..=100).contains(&settings.quality) {
             let why = format!("a quality of {} is outside 1 to 100", settings.quality);
             return Err(gpu.error(Kind::Failed, "encode JPEG", why));
@@ -112,42 +89,13 @@ impl JpegEncoder {
             let why = "JPEG has samples of full range: convert the pictures first";
             return Err(gpu.error(Kind::Unsupported, "encode JPEG", why));
         }
-        gpu.bind()?;
-        let begun = std::time::Instant::now();
-        let handle = Arc::new(create_handle(api, gpu, backend::DEFAULT)?);
-        let count = settings.lanes.max(1);
-        let lanes: Vec<Lane> =
-            (0..count).map(|_| Lane::new(api, gpu, &handle, settings)).collect::<Result<_>>()?;
-        tracing::debug!(
-            "cuda:{}: a JPEG encoder of {count} lanes took {:.0?}",
-            gpu.ordinal(),
-            begun.elapsed()
-        );
-        let (jobs, waiting) = sync_channel(count * 2);
-        let (waiting, done) = (Arc::new(Mutex::new(waiting)), Arc::new(Done::default()));
-        let mut encoder = Self {
-            gpu: gpu.clone(),
-            settings,
-            jobs: Some(jobs),
-            done,
-            submitted: 0,
-            taken: 0,
-            threads: Vec::new(),
-        };
-        for lane in lanes {
-            let (waiting, done) = (Arc::clone(&waiting), Arc::clone(&encoder.done));
-            let thread = std::thread::Builder::new()
-                .name("nvjpeg".into())
-                .spawn(move || lane.run(&waiting, &done))
-                .map_err(|e| gpu.error(Kind::Failed, "encode JPEG", format!("no thread: {e}")))?;
-            encoder.threads.push(thread);
-        }
-        Ok(encoder)
+        let lanes = Lanes::of(gpu, settings)?;
+        Ok(Self { gpu: gpu.clone(), lanes, done: Arc::default(), submitted: 0, taken: 0 })
     }
 
     /// How it encodes.
     pub fn settings(&self) -> &EncodeSettings {
-        &self.settings
+        self.lanes.settings()
     }
 
     /// Gives it a picture, whose file will have these segments. Waits while all lanes have enough to do. A picture that it can't take
@@ -155,9 +103,8 @@ impl JpegEncoder {
     ///
     /// It takes gray, planar YUV (4:2:0, 4:2:2, 4:4:4, 4:4:0) and RGB of 8 bits, with at most 65535 pixels across and down.
     pub fn submit(&mut self, picture: &Picture, segments: Segments) -> Result<()> {
-        let job = Job { number: self.submitted, picture: picture.clone(), segments };
-        let sent = self.jobs.as_ref().is_some_and(|jobs| jobs.send(job).is_ok());
-        if !sent {
+        let (picture, done) = (picture.clone(), Arc::clone(&self.done));
+        if !self.lanes.give(Job { number: self.submitted, picture, segments, done }) {
             return Err(self.gpu.error(Kind::Failed, "encode JPEG", "the encoder's threads have ended"));
         }
         self.submitted += 1;
@@ -180,7 +127,7 @@ impl JpegEncoder {
                 self.taken += 1;
                 return Some(result);
             }
-            if self.threads.iter().all(JoinHandle::is_finished) {
+            if self.lanes.have_ended() {
                 self.taken += 1;
                 return Some(Err(self.gpu.error(
                     Kind::Failed,
@@ -196,151 +143,28 @@ impl JpegEncoder {
 
 impl Drop for JpegEncoder {
     fn drop(&mut self) {
-        self.jobs = None;
-        for thread in self.threads.drain(..) {
-            let _ = thread.join();
-        }
+        // Lanes that nobody uses may be ended, and none of them must be at work then.
+        while self.take().is_some() {}
     }
 }
 
 impl std::fmt::Debug for JpegEncoder {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "JpegEncoder({:?}, {:?})", self.gpu, self.settings)
+        write!(f, "JpegEncoder({:?}, {:?})", self.gpu, self.settings())
     }
 }
 
-/// One thread's part.
-struct Lane {
-    state: Owned,
-    params: Owned,
-    stream: Stream,
-    bytes: Option<PinnedBuffer>,
-    sampling: Option<i32>,
-    settings: EncodeSettings,
-    api: &'static Api,
-    gpu: Gpu,
-    handle: Arc<Owned>,
-}
-
-impl Lane {
-    fn new(api: &'static Api, gpu: &Gpu, handle: &Arc<Owned>, settings: EncodeSettings) -> Result<Self> {
-        let stream = Stream::new(gpu)?;
-        let raw: Handle = stream.raw().cast();
-        let state = Owned::new(gpu, api.encoder_destroy, |out| {
-            call!(api, gpu, encoder_create(handle.raw, out, raw))
-        })?;
-        let params = Owned::new(gpu, api.encoder_params_destroy, |out| {
-            call!(api, gpu, encoder_params_create(handle.raw, out, raw))
-        })?;
-        call!(api, gpu, set_quality(params.raw, settings.quality.into(), raw))?;
-        call!(api, gpu, set_encoding(params.raw, encoding::BASELINE, raw))?;
-        call!(api, gpu, set_optimized(params.raw, settings.optimized_huffman.into(), raw))?;
-        if settings.restart_interval > 0 {
-            let Some(set_restart) = api.set_restart else {
-                let why = "this version of nvJPEG writes no restart markers; version 13 does";
-                return Err(gpu.error(Kind::Unsupported, "encode JPEG", why));
-            };
-            // SAFETY: the handles are the library's own and live.
-            let status = unsafe { set_restart(params.raw, settings.restart_interval, raw) };
-            super::sys::check(gpu, "set_restart", status)?;
-        }
-        let (gpu, handle) = (gpu.clone(), Arc::clone(handle));
-        Ok(Self { state, params, stream, bytes: None, sampling: None, settings, api, gpu, handle })
-    }
-
-    fn run(mut self, jobs: &Mutex<Receiver<Job>>, done: &Done) {
-        loop {
-            // The lock is held while waiting: one lane waits for a job, the others for the lock.
-            let Ok(job) = lock(jobs).recv() else { return };
-            let work = std::panic::AssertUnwindSafe(|| self.encode(&job));
-            let result = std::panic::catch_unwind(work).unwrap_or_else(|_| {
-                Err(self.gpu.error(Kind::Failed, "encode JPEG", "a thread of the encoder panicked"))
-            });
-            lock(&done.results).insert(job.number, result);
-            done.arrived.notify_all();
-        }
-    }
-
-    fn encode(&mut self, job: &Job) -> Result<Vec<u8>> {
-        let (api, gpu) = (self.api, &self.gpu);
-        let picture = &job.picture;
-        if !picture.gpu().is(gpu) {
-            return Err(gpu.error(Kind::Failed, "encode JPEG", "the picture is on another GPU"));
-        }
-        let Some((wanted, source)) = source(picture.format(), self.settings.subsampling) else {
-            let why = format!("{:?} can't be encoded with {:?}", picture.format(), self.settings.subsampling);
-            return Err(gpu.error(Kind::Unsupported, "encode JPEG", why));
-        };
-        let size = |pixels: usize| i32::try_from(pixels).ok().filter(|p| (1..=65_535).contains(p));
-        let (Some(width), Some(height)) = (size(picture.width()), size(picture.height())) else {
-            let why = format!("{}x{} is no size for a JPEG", picture.width(), picture.height());
-            return Err(gpu.error(Kind::Unsupported, "encode JPEG", why));
-        };
-        gpu.bind()?;
-        let (handle, state, params) = (self.handle.raw, self.state.raw, self.params.raw);
-        let stream: Handle = self.stream.raw().cast();
-        if self.sampling != Some(wanted) {
-            call!(api, gpu, set_sampling(params, wanted, stream))?;
-            self.sampling = Some(wanted);
-        }
-        let mut most = 0;
-        call!(api, gpu, encode_bound(handle, params, width, height, &raw mut most))?;
-        if self.bytes.as_ref().is_none_or(|b| b.bytes().len() < most) {
-            self.bytes = None;
-            self.bytes = Some(PinnedBuffer::new(gpu, most)?);
-        }
-        let Some(bytes) = self.bytes.as_mut() else {
-            return Err(gpu.error(Kind::OutOfMemory, "encode JPEG", "no memory for the file"));
-        };
-        let mut length = bytes.bytes().len();
-        let asked = picture.read(&self.stream, |address| {
-            let planes = image(picture.layout(), address);
-            match source {
-                Source::Yuv => call!(
-                    api,
-                    gpu,
-                    encode_yuv(handle, state, params, &raw const planes, wanted, width, height, stream)
-                ),
-                Source::Rgb(format) => call!(
-                    api,
-                    gpu,
-                    encode_rgb(handle, state, params, &raw const planes, format, width, height, stream)
-                ),
-            }
-        });
-        let asked = asked.and_then(|()| {
-            call!(
-                api,
-                gpu,
-                encode_retrieve(handle, state, bytes.bytes_mut().as_mut_ptr(), &raw mut length, stream)
-            )
-        });
-        // The bytes arrive, and the picture is read, until then.
-        let over = self.stream.synchronize();
-        finished(asked, over)?;
-        let file = bytes.bytes().get(..length).ok_or_else(|| {
-            gpu.error(
-                Kind::Failed,
-                "encode JPEG",
-                format!("the library gave {length} bytes, of {most} at most"),
-            )
-        })?;
-        if job.segments == Segments::default() {
-            Ok(file.to_vec())
-        } else {
-            with_segments(file, &job.segments).map_err(|e| e.on(gpu.ordinal()))
-        }
-    }
-}
-
+/// How the library takes a picture.
 #[derive(Clone, Copy)]
-enum Source {
+pub(super) enum Source {
+    /// Planes of luma and chroma, or of luma alone.
     Yuv,
+    /// One of its arrangements of red, green and blue.
     Rgb(i32),
 }
 
 /// The subsampling of the file, and how the library takes the picture.
-fn source(format: Format, wanted: Subsampling) -> Option<(i32, Source)> {
+pub(super) fn source(format: Format, wanted: Subsampling) -> Option<(i32, Source)> {
     if format.sample != Sample::U8 {
         return None;
     }

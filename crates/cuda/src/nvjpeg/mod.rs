@@ -12,11 +12,13 @@ mod decode;
 mod encode;
 mod engines;
 pub mod header;
+mod lanes;
 mod phases;
 mod sys;
 
 pub use decode::{DecodeBackend, DecodeOutput, DecodeSettings, JpegDecoder, Route};
 pub use encode::{ColourRange, EncodeSettings, JpegEncoder, Subsampling};
+pub(crate) use lanes::Encoders;
 
 use crate::error::{Kind, Result};
 use crate::format::Layout;

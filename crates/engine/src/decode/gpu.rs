@@ -213,11 +213,11 @@ impl<'a> GpuRangeDecoder<'a> {
                 self.doubt(format!("the picture at {:.3} s is damaged", self.task.time_base.seconds(time)))
             );
         }
-        // Seen on an H200: H.264 with fields (MBAFF) was not what libavcodec gives.
+        // Seen on an H200: the pictures of H.264 with fields are libavcodec's, the order of the fields (of MBAFF) is not.
         let may_have_fields = self.task.params.codec == "h264" && !decoded.progressive;
         if decoded.interlaced || may_have_fields {
             return Err(self.doubt(
-                "the video is coded with fields, which the GPU may give otherwise than the processor",
+                "the video is coded with fields, and which of them comes first isn't sure from a GPU",
             ));
         }
         if self.expected.pop_first() != Some(time) {

@@ -256,7 +256,7 @@ fn refusal(gpu: &Gpu, video: &CodecParams, alone: bool) -> Result<Option<String>
         return Ok(Some(why));
     }
     if video.is_interlaced() {
-        return Ok(Some("interlaced video isn't decoded by GPUs to the same bytes".into()));
+        return Ok(Some("which field of interlaced video comes first isn't sure from a GPU".into()));
     }
     let Some((chroma, bits)) = sampling(&video.format) else {
         return Ok(Some(format!("GPUs don't decode pictures of {}", video.format)));

@@ -9,9 +9,11 @@ use frameloom_cuda::nvjpeg::{ColourRange, EncodeSettings, JpegEncoder, Subsampli
 use frameloom_media::{CodecParams, EncodedPacket, Frame, KEY_PACKET, VideoEncoder};
 use std::collections::VecDeque;
 
-/// Pictures that one encoder works on at once. Alone, an H200 still gains from more (10,300 images/s with four, 12,700 with eight); but
-/// every worker has an encoder of its own.
-const LANES: usize = 4;
+/// Threads that encode pictures of a GPU, for all its segments together: an H200 gains nothing from more.
+const LANES: usize = 8;
+
+/// Pictures of a segment that are being encoded: enough for all threads.
+const AT_WORK: usize = LANES + 1;
 
 /// Encodes a segment on a GPU.
 pub struct GpuJpegEncoder {
@@ -74,7 +76,7 @@ impl Encode for GpuJpegEncoder {
         self.waiting.push_back(pts);
         self.times.push(pts);
         self.last_duration = frame.duration();
-        if self.waiting.len() > 2 * LANES { self.take(out) } else { Ok(()) }
+        if self.waiting.len() > AT_WORK { self.take(out) } else { Ok(()) }
     }
 
     fn finish(&mut self, out: &mut Vec<TimedPacket>) -> Result<()> {
