@@ -145,6 +145,13 @@ impl Weights {
         }
         Self { taps, single: most == 1, starts, weights: all }
     }
+
+    /// Those of `count` samples of the destination from `first` on; source samples are counted from `low` on.
+    pub(crate) fn part(&self, first: usize, count: usize, low: u32) -> Self {
+        let starts = self.starts[first..first + count].iter().map(|start| start.saturating_sub(low));
+        let weights = &self.weights[first * self.taps..(first + count) * self.taps];
+        Self { taps: self.taps, single: self.single, starts: starts.collect(), weights: weights.to_vec() }
+    }
 }
 
 /// The samples that count at `p` far from every edge, where sizes stay: the first and their weights.
