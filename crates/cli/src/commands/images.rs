@@ -82,10 +82,11 @@ pub fn run(args: &ImagesArgs, printer: &Printer) -> Result<()> {
         ));
         if args.split {
             printer.line(&format!(
-                "{} split over GPUs: {} of strips from GPU to GPU, {} through the host's memory",
-                count(report.split as u64, "image"),
-                copies(report.direct),
-                copies(report.through_host)
+                "{} of {} split over GPUs; copies of strips: {} direct, {} through the host's memory",
+                report.split,
+                count(images.len() as u64, "image"),
+                report.direct,
+                report.through_host
             ));
         }
     }
@@ -98,10 +99,6 @@ pub fn run(args: &ImagesArgs, printer: &Printer) -> Result<()> {
         }
         None => Ok(()),
     }
-}
-
-fn copies(number: usize) -> String {
-    if number == 1 { "1 copy".to_owned() } else { format!("{number} copies") }
 }
 
 struct View {
