@@ -46,7 +46,9 @@ fn several_gpus_make_what_one_makes() {
     let sizes =
         [((200, 300), (101, 151)), ((131, 201), (260, 403)), ((99, 333), (150, 97)), ((64, 98), (64, 99))];
     for (n, (from, size)) in sizes.into_iter().enumerate() {
-        for name in ["yuv420p", "yuv422p", "gray", "nv12", "rgb24", "p010le"] {
+        // Every other of these, in turn: it takes its time on a stand-in.
+        let names = ["yuv420p", "gray", "yuv422p", "nv12", "rgb24", "p010le"];
+        for name in names.iter().skip(n % 2).step_by(2) {
             let format = Format::from_name(name).unwrap();
             let host = Host::noise(format, from.0, from.1, n as u64);
             for filter in FILTERS {
