@@ -51,7 +51,7 @@ pub fn strips(width: usize, height: usize, t: &Transform, gpus: usize) -> usize 
 }
 
 /// As [`process::transform`] of one picture, by the GPUs of all streams, each of another. The first one's has the picture, and gets the
-/// result. Asks for the work and waits for nothing but, through the host, the system's memory.
+/// result. Asks the streams for the work; nobody waits ([`Split::wait`] does).
 ///
 /// Errors are those of transforms and of copies, each with the number of the GPU on which it happened.
 pub fn transform(streams: &[&Stream], picture: &Picture, t: &Transform) -> Result<Split> {
