@@ -18,6 +18,7 @@ pub mod nvml;
 pub mod peer;
 mod picture;
 pub mod process;
+pub mod split;
 mod stream;
 
 pub use error::{CudaError, Kind, Result};

@@ -4,6 +4,7 @@ use super::{Workers, devices, workers};
 use clap::{Args, ValueEnum};
 use frameloom::device::choice::DeviceChoice;
 use frameloom::jobs::images::Kind;
+use frameloom_media::Scaler;
 use std::path::PathBuf;
 
 #[derive(Debug, Args)]
@@ -23,12 +24,18 @@ pub struct ImagesArgs {
     /// Size of the images as they are seen: 1280x720, or -2x720 to keep the shape with an even width.
     #[arg(long, value_name = "WxH", allow_hyphen_values = true)]
     pub size: Option<frameloom::plan::size::Size>,
+    /// How --size scales: fast-bilinear, bilinear, bicubic, neighbor, area, lanczos or spline.
+    #[arg(long, value_name = "NAME", default_value = "bicubic")]
+    pub scaler: Scaler,
     /// Quality of JPEG and WebP, 1 to 100.
     #[arg(long, value_name = "NUMBER", default_value = "90", value_parser = clap::value_parser!(u8).range(1..=100))]
     pub quality: u8,
     /// Devices that may be used: cpu (the default), cuda (all GPUs), cuda:0, cuda:0,2-3. GPUs make JPEG of JPEG; the CPU does the rest.
     #[arg(long, value_name = "DEVICES", value_parser = devices)]
     pub devices: Option<DeviceChoice>,
+    /// Several GPUs scale each picture (--size), in strips: for large ones. The bytes are those of one GPU.
+    #[arg(long)]
+    pub split: bool,
     /// Threads on the CPU, or "auto": one for each core.
     #[arg(short, long, value_name = "N", default_value = "auto", value_parser = workers)]
     pub workers: Workers,

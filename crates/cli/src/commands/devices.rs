@@ -83,6 +83,9 @@ fn show_gpu(gpu: &listing::GpuListing, printer: &Printer) {
         gpu.info.pci,
         gpu.driver_api
     ));
+    for link in &gpu.links {
+        printer.out(&format!("         to {}: {}", link.to, link.summary()));
+    }
     if let Some(trouble) = &gpu.trouble {
         printer.out(&format!("         {trouble}"));
     }

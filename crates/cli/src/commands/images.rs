@@ -17,6 +17,18 @@ const PLAIN: Duration = Duration::from_secs(10);
 const OBJECTS: Duration = Duration::from_secs(1);
 
 pub fn run(args: &ImagesArgs, printer: &Printer) -> Result<()> {
+    let options = Options {
+        size: args.size,
+        scaler: args.scaler,
+        quality: args.quality,
+        devices: args.devices.clone().unwrap_or_default(),
+        workers: match args.workers {
+            Workers::Auto => None,
+            Workers::Number(n) => Some(n),
+        },
+        split: args.split,
+    };
+    options.check()?;
     let images = plan(&args.inputs, &args.output, args.format.map(Into::into), args.overwrite)?;
     if args.dry_run {
         for image in &images {
@@ -29,15 +41,6 @@ pub fn run(args: &ImagesArgs, printer: &Printer) -> Result<()> {
         }
         return Ok(());
     }
-    let options = Options {
-        size: args.size,
-        quality: args.quality,
-        devices: args.devices.clone().unwrap_or_default(),
-        workers: match args.workers {
-            Workers::Auto => None,
-            Workers::Number(n) => Some(n),
-        },
-    };
     // Images are short: the first signal lets those in flight end, the second ends the program.
     let stop = Arc::new(AtomicBool::new(false));
     let hard = Arc::new(AtomicBool::new(false));
@@ -65,6 +68,9 @@ pub fn run(args: &ImagesArgs, printer: &Printer) -> Result<()> {
         printer.object(&serde_json::json!({
             "type": "summary", "images": images.len(), "done": done, "failed": failed, "not_begun": report.left,
             "bytes": report.bytes, "seconds": seconds,
+            "split": args.split.then(|| serde_json::json!({
+                "images": report.split, "copies_direct": report.direct, "copies_through_host": report.through_host,
+            })),
         }));
     } else {
         let left = if report.left > 0 { format!(", {} not begun", report.left) } else { String::new() };
@@ -74,6 +80,15 @@ pub fn run(args: &ImagesArgs, printer: &Printer) -> Result<()> {
             report.bytes as f64 / f64::from(1 << 20),
             done as f64 / seconds.max(1e-9)
         ));
+        if args.split {
+            printer.line(&format!(
+                "{} of {} split over GPUs; copies of strips: {} direct, {} through the host's memory",
+                report.split,
+                count(images.len() as u64, "image"),
+                report.direct,
+                report.through_host
+            ));
+        }
     }
     match report.failed.into_iter().next() {
         _ if report.left > 0 => Err(Error::interrupted()),
@@ -127,6 +142,7 @@ impl View {
                     "type": "image", "input": input, "output": output, "device": device,
                     "width": made.map(|m| m.width), "height": made.map(|m| m.height),
                     "bytes": made.map(|m| m.bytes),
+                    "strips": made.map(|m| m.split.map_or(1, |split| split.strips)),
                     "error": result.as_ref().err().map(ToString::to_string),
                 }));
             }

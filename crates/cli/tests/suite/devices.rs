@@ -1,6 +1,7 @@
 //! GPUs: the same tests for each that is found, and what is said where there is none.
 
 use crate::clips::clip;
+use crate::images::make;
 use crate::looks::{objects, of_type};
 use crate::run::{Scratch, bytes, frameloom, run, transcode};
 use crate::same_bytes::compare_bytes;
@@ -88,6 +89,46 @@ fn what_a_gpu_converts_does_not_depend_on_the_workers() {
                     if more.contains("--devices") { String::new() } else { format!("--devices {gpu}") };
                 run(transcode(clip("plain"), &three, &format!("{options} {more} {device} -y"))).ok();
                 assert_eq!(compare_bytes(&one, &three), Ok(()), "{options} {more} on {gpu}");
+            }
+        }
+    }
+}
+
+/// The same as in `split.rs`, on GPUs with nvJPEG.
+#[test]
+fn pictures_that_gpus_share_are_those_of_one() {
+    let gpus = gpus_or_skip();
+    if gpus.len() < 2 {
+        return println!("skipped: no GPU beside the first");
+    }
+    let scratch = Scratch::new();
+    let folder = scratch.file("in");
+    make(&folder.join("a.jpg"), "1601x1203", "yuvj420p");
+    make(&folder.join("b.jpg"), "640x2000", "yuvj422p");
+    make(&folder.join("c.jpg"), "801x601", "yuvj444p");
+    let images = |name: &str, options: &str| {
+        let out = scratch.file(name);
+        let mut command = frameloom(["images", "--json", "-y"]);
+        command.arg(&folder).arg("-o").arg(&out).args(options.split_whitespace());
+        (out, objects(&run(command).ok()))
+    };
+    for size in ["1001x-1", "3000x2001", "400x300"] {
+        for scaler in ["bilinear", "bicubic", "neighbor", "area", "lanczos"] {
+            let options = format!("--size {size} --scaler {scaler}");
+            let (one, told) = images("one", &format!("{options} --devices {}", gpus[0]));
+            if of_type(&told, "started").iter().any(|o| o["gpus"].as_array().is_none_or(Vec::is_empty)) {
+                return println!("skipped: no nvJPEG");
+            }
+            for some in 2..=gpus.len().min(8) {
+                let devices = gpus[..some].join(",");
+                let (other, told) = images("other", &format!("{options} --devices {devices} --split"));
+                for image in of_type(&told, "image") {
+                    assert_eq!(image["strips"].as_u64(), Some(some as u64), "{options} {devices}: {image}");
+                }
+                for name in ["a.jpg", "b.jpg", "c.jpg"] {
+                    let same = bytes(&one.join(name)) == bytes(&other.join(name));
+                    assert!(same, "{name} {options} on {devices}");
+                }
             }
         }
     }

@@ -8,7 +8,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// An image of `ffmpeg`'s test pattern.
-fn make(path: &Path, size: &str, format: &str) {
+pub fn make(path: &Path, size: &str, format: &str) {
     fs::create_dir_all(path.parent().unwrap()).unwrap();
     let mut command = ffmpeg();
     command.args([
@@ -69,7 +69,7 @@ fn images(inputs: &[&Path], output: &Path, options: &str) -> Outcome {
 }
 
 /// Everything below a folder, hidden files included, sorted.
-fn below(folder: &Path) -> Vec<String> {
+pub fn below(folder: &Path) -> Vec<String> {
     let mut names = Vec::new();
     let mut folders = vec![folder.to_owned()];
     while let Some(next) = folders.pop() {

@@ -27,6 +27,7 @@ mod run;
 mod same_bytes;
 mod seams;
 mod size;
+mod split;
 mod stand_in;
 mod streams;
 mod tuning;

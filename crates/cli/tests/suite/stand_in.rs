@@ -1,5 +1,5 @@
 //! The whole path of frames on GPUs, on a stand-in for NVIDIA's driver: no GPU is needed, and if there are any they aren't used.
-//! It has no decoder and no nvJPEG.
+//! It has no decoder, and nvJPEG only where a test asks for its stand-in.
 
 use crate::clips::clip;
 use crate::hls::{LADDER, same_files, set};
@@ -15,18 +15,25 @@ const PIECES: &str = "--gop 10 --segment 0.4 --decode cpu";
 const SCALED: &str = "--encoder libx264 --preset ultrafast --crf 20 --size 160x90";
 
 /// A machine with GPUs that aren't there.
-struct Machine(PathBuf);
+pub struct Machine(PathBuf);
 
 impl Machine {
     /// `None`, after it was said, where it can't be made.
-    fn new() -> Option<Self> {
+    pub fn new() -> Option<Self> {
         stand_in().map(Self)
     }
 
     /// With one GPU, unless `command` says otherwise by the stand-in's variables.
-    fn on(&self, mut command: Command) -> Command {
+    pub fn on(&self, mut command: Command) -> Command {
         command.env("LD_LIBRARY_PATH", &self.0).env("FRAMELOOM_NVJPEG", self.0.join("none"));
         command.env_remove("CUDA_VISIBLE_DEVICES");
+        command
+    }
+
+    /// As [`Machine::on`], with a stand-in for nvJPEG.
+    pub fn with_jpeg(&self, command: Command) -> Command {
+        let mut command = self.on(command);
+        command.env("FRAMELOOM_NVJPEG", self.0.join("libnvjpeg-stand-in.so"));
         command
     }
 
@@ -53,7 +60,7 @@ fn two_gpus(mut command: Command) -> Command {
     command
 }
 
-fn with_fault(mut command: Command, fault: &str) -> Command {
+pub fn with_fault(mut command: Command, fault: &str) -> Command {
     command.env("FRAMELOOM_FAULT", fault);
     command
 }

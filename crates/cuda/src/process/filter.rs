@@ -6,6 +6,7 @@
 //! samples have 8 bits, weights are rounded to 1/32768, by which sums are exact.
 
 use serde::{Deserialize, Serialize};
+use std::ops::Range;
 
 /// How samples are weighed. `w` is the source's samples for one of the destination, or 1 where that is less.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -33,6 +34,14 @@ impl Filter {
             Self::Bicubic => 2.0,
             Self::Lanczos3 => 3.0,
             Self::Area => 0.5,
+        }
+    }
+
+    /// How far from its middle samples may count, when it is widened so.
+    fn width(self, widening: f64) -> f64 {
+        match self {
+            Self::Area => widening / 2.0 + 0.5,
+            _ => self.reach() * widening,
         }
     }
 
@@ -145,6 +154,29 @@ impl Weights {
         }
         Self { taps, single: most == 1, starts, weights: all }
     }
+
+    /// Those of `count` samples of the destination from `first` on; source samples are counted from `low` on.
+    pub(crate) fn part(&self, first: usize, count: usize, low: u32) -> Self {
+        let starts = self.starts[first..first + count].iter().map(|start| start.saturating_sub(low));
+        let weights = &self.weights[first * self.taps..(first + count) * self.taps];
+        Self { taps: self.taps, single: self.single, starts: starts.collect(), weights: weights.to_vec() }
+    }
+}
+
+/// Source samples that [`Weights`] have for `count` samples of the destination from `first` on, and a few more: without making weights,
+/// which for large pictures takes milliseconds.
+pub(crate) fn covered(filter: Filter, axis: &Axis, first: usize, count: usize) -> Range<usize> {
+    let reach = filter.width(axis.widening(filter));
+    // Rows of weights are all as long as the longest; those at the end begin earlier for that.
+    let taps = (2.0 * reach).floor() as i64 + 2;
+    let from = |i: usize| {
+        let p = axis.position(axis.first + i as i64).clamp(axis.low as f64, (axis.high - 1) as f64);
+        ((p - reach).ceil() as i64).max(axis.low)
+    };
+    let begin = from(first).min(axis.high - taps).max(axis.low);
+    // The outermost that counts for nothing is left out: then they begin one later.
+    let end = (from(first + count.max(1) - 1) + taps + 1).min(axis.high);
+    begin as usize..end as usize
 }
 
 /// The samples that count at `p` far from every edge, where sizes stay: the first and their weights.
@@ -159,10 +191,7 @@ fn row(filter: Filter, p: f64, widening: f64, low: i64, high: i64) -> (i64, Vec<
     }
     // At the edge the interval of an area, and all of a filter for a position outside, may lie beyond all samples.
     let p = p.clamp(low as f64, (high - 1) as f64);
-    let reach = match filter {
-        Filter::Area => widening / 2.0 + 0.5,
-        _ => filter.reach() * widening,
-    };
+    let reach = filter.width(widening);
     let first = ((p - reach).ceil() as i64).max(low);
     let last = ((p + reach).floor() as i64).min(high - 1);
     let weight = |j: i64| match filter {
@@ -227,6 +256,24 @@ mod tests {
                     let exist = if w.single { 1 } else { w.taps };
                     assert!(*start as usize + exist <= from, "{filter:?} {from} {to} {start}");
                     assert!(!w.single || row[1..].iter().all(|w| *w == 0.0));
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn what_a_part_needs_is_told_without_its_weights() {
+        for filter in ALL {
+            for (from, to) in [(1, 1), (1, 9), (2, 5), (7, 3), (1920, 1280), (33, 64), (100, 99), (500, 7)] {
+                let w = weights(filter, from, to);
+                for (first, count) in [(0, to), (0, 1), (to - 1, 1), (to / 3, to - to / 3), (to / 2, 1)] {
+                    let covered = covered(filter, &luma(from, to), first, count);
+                    let starts = &w.starts[first..first + count];
+                    let begin = *starts.iter().min().unwrap() as usize;
+                    let end = (*starts.iter().max().unwrap() as usize + w.taps).min(from);
+                    let what = format!("{filter:?} {from} {to} {first} {count}: {covered:?} {begin}..{end}");
+                    assert!(covered.start <= begin && end <= covered.end && covered.end <= from, "{what}");
+                    assert!(begin - covered.start <= 4 && covered.end - end <= 4, "{what}");
                 }
             }
         }

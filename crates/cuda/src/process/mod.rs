@@ -13,6 +13,7 @@
 //! **Sameness.** Weights are computed on the host; the GPU multiplies and adds in single precision, in a given order, and every GPU
 //! gets the same bits. Where only layout changes, nothing is computed.
 
+mod band;
 mod colour;
 mod filter;
 mod params;
@@ -20,8 +21,10 @@ mod plan;
 mod run;
 mod shortcuts;
 
+pub(crate) use band::{Band, needed, splits, step};
 pub use colour::{ChromaLocation, Colour, ColourChange, Matrix, Range};
 pub use filter::Filter;
+use filter::Weights;
 pub(crate) use run::Plans;
 
 use crate::error::{Kind, Result};
@@ -138,10 +141,29 @@ pub fn transform(stream: &Stream, pictures: &[Picture], t: &Transform) -> Result
     same_layout(stream, pictures)?;
     let (width, height) = t.result_size();
     let layout = Layout::device(t.format, width, height);
-    let plan = stream.gpu().plans().get(stream, first.layout(), t, &layout, true)?;
+    let plan = stream.gpu().plans().get(stream, first.layout(), t, &layout, true, None)?;
     Picture::read_all(stream, pictures, |from| {
         let made = Picture::write_all(stream, &layout, from.len(), |to| plan.run(stream, from, to))?;
         let ready = made[0].ready().clone();
+        plan.used_until(&ready);
+        Ok((made, ready))
+    })
+}
+
+/// Makes a band of the result of the rows that are there of the source: see [`Band`]. The new picture is as high as the band.
+pub(crate) fn transform_band(
+    stream: &Stream,
+    picture: &Picture,
+    t: &Transform,
+    band: &Band,
+) -> Result<Picture> {
+    let pictures = std::slice::from_ref(picture);
+    same_layout(stream, pictures)?;
+    let layout = Layout::device(t.format, t.size.0, band.rows.len());
+    let plan = stream.gpu().plans().get(stream, picture.layout(), t, &layout, true, Some(band))?;
+    Picture::read_all(stream, pictures, |from| {
+        let made = Picture::write(stream, layout, |to| plan.run(stream, from, &[to]))?;
+        let ready = made.ready().clone();
         plan.used_until(&ready);
         Ok((made, ready))
     })
@@ -197,7 +219,7 @@ pub unsafe fn transform_to_address(
         let why = "the target's pictures don't begin at whole samples";
         return Err(stream.gpu().error(Kind::Unsupported, "transform_into", why));
     }
-    let plan = stream.gpu().plans().get(stream, first.layout(), t, layout, aligned)?;
+    let plan = stream.gpu().plans().get(stream, first.layout(), t, layout, aligned, None)?;
     let to: Vec<u64> = (0..pictures.len()).map(|n| address + (n * stride) as u64).collect();
     // One event for all: each costs the GPU a microsecond or two.
     Picture::read_all(stream, pictures, |from| {

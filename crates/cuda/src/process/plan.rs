@@ -3,7 +3,7 @@
 use super::colour::{Affine, ColourChange, same_colour, shift, top};
 use super::filter::{Axis, Weights};
 use super::params::{Fill, Filled, In, Nv12Rgb, Out, PICTURES, Pass, Repack, Scale, Table};
-use super::{Rect, Transform, shortcuts};
+use super::{Band, Rect, Transform, band, shortcuts};
 use crate::error::{CudaError, Kind, Result};
 use crate::format::{Arrangement, Format, Layout, Model, Sample};
 
@@ -42,6 +42,8 @@ pub(super) struct Context<'a> {
     pub inner: Rect,
     /// Every picture of the destination begins at a multiple of 16 bytes. (Those of the source do.)
     pub aligned: bool,
+    /// Only these rows are made; then `crop` and `inner` are the whole pictures, and `from` and `to` hold rows of them.
+    pub band: Option<&'a Band>,
 }
 
 /// Where a component lies: bytes to its first sample, bytes from row to row, samples from one to the next.
@@ -68,25 +70,36 @@ pub(super) fn span(begin: usize, size: usize, log2: u8) -> (usize, usize) {
 
 impl Plan {
     /// `aligned`: every picture of the destination begins at a multiple of 16 bytes.
-    pub(crate) fn new(from: &Layout, t: &Transform, to: &Layout, aligned: bool) -> Result<Self> {
+    pub(crate) fn new(
+        from: &Layout,
+        t: &Transform,
+        to: &Layout,
+        aligned: bool,
+        band: Option<&Band>,
+    ) -> Result<Self> {
         let refuse = |why: String| Err(CudaError::ours(Kind::Unsupported, "transform", why));
+        if let Some(why) = band.and_then(|band| band.refusal(from, t)) {
+            return refuse(why);
+        }
         let (width, height) = t.size;
-        let crop = t.crop.unwrap_or(Rect { x: 0, y: 0, width: from.width, height: from.height });
+        let from_height = band.map_or(from.height, |band| band.height);
+        let crop = t.crop.unwrap_or(Rect { x: 0, y: 0, width: from.width, height: from_height });
         let inside = |at: usize, size: usize, all: usize| {
             size > 0 && at.checked_add(size).is_some_and(|end| end <= all)
         };
-        if !inside(crop.x, crop.width, from.width) || !inside(crop.y, crop.height, from.height) {
-            return refuse(format!("{crop:?} is no part of {}x{} pixels", from.width, from.height));
+        if !inside(crop.x, crop.width, from.width) || !inside(crop.y, crop.height, from_height) {
+            return refuse(format!("{crop:?} is no part of {}x{} pixels", from.width, from_height));
         }
         let inner = Rect { x: t.pad.map_or(0, |p| p.x), y: t.pad.map_or(0, |p| p.y), width, height };
         let (all_width, all_height) = t.result_size();
         if !inside(inner.x, width, all_width) || !inside(inner.y, height, all_height) {
             return refuse(format!("{inner:?} is no part of the padded {all_width}x{all_height} pixels"));
         }
-        if from.width.max(from.height).max(all_width).max(all_height) > 1 << 20 {
+        if from.width.max(from_height).max(all_width).max(all_height) > 1 << 20 {
             return refuse("pictures have no more than 1048576 pixels a side".to_owned());
         }
-        if (to.format, to.width, to.height) != (t.format, all_width, all_height) {
+        let to_height = band.map_or(all_height, |band| band.rows.len());
+        if (to.format, to.width, to.height) != (t.format, all_width, to_height) {
             return refuse("the destination is of another format or size".to_owned());
         }
         let float = matches!(t.format.sample, Sample::F16 | Sample::F32);
@@ -98,7 +111,7 @@ impl Plan {
                 return refuse(why);
             }
         }
-        let c = Context { from, to, t, crop, inner, aligned };
+        let c = Context { from, to, t, crop, inner, aligned, band };
         let mut plan = Self::default();
         if !shortcuts::take(&c, &mut plan) {
             plan.passes(&c);
@@ -152,7 +165,7 @@ impl Plan {
         }
         let (sx, sy) = if chroma_out { to.chroma_shift() } else { (0, 0) };
         let (x, width) = span(c.inner.x, c.inner.width, sx);
-        let (y, height) = span(c.inner.y, c.inner.height, sy);
+        let (y, height) = band::made(c, sy);
         for (n, out) in outs.iter().enumerate() {
             pass.out[n] = out_of(c, &affine, *out, x, y);
         }
@@ -178,16 +191,15 @@ impl Plan {
             let whole = from.sample == Sample::U8;
             let (across, down) = (
                 Weights::new(c.t.filter, &axis(c, true, chroma_out, chroma_in), whole),
-                Weights::new(c.t.filter, &axis(c, false, chroma_out, chroma_in), whole),
+                band::down(c, chroma_out, chroma_in, whole),
             );
             pass.x[table] = self.table(&across);
             pass.y[table] = self.table(&down);
             for component in (0..3).filter(|i| pass.table[*i] as usize == table) {
                 let first = down.starts.iter().min().copied().unwrap_or(0);
                 let end = down.starts.iter().max().map_or(0, |s| s + down.taps as u32);
-                let (low, size) = exists(c, false, chroma_in);
                 pass.row0[component] = first;
-                pass.rows[component] = end.min((low + size) as u32) - first;
+                pass.rows[component] = end.min(band::end(c, chroma_in)) - first;
             }
         }
         pass

@@ -1,8 +1,8 @@
 //! Asks a stream for the steps of a plan, and keeps plans with their tables on the GPU.
 
-use super::Transform;
 use super::params::{Fill, Nv12Rgb, PICTURES, Pass, Repack, Scale, Table};
 use super::plan::{Plan, Step};
+use super::{Band, Transform};
 use crate::error::Result;
 use crate::format::Layout;
 use crate::kernels::{Grid, launch, parameter};
@@ -25,6 +25,7 @@ struct Kept {
     transform: Transform,
     to: Layout,
     aligned: bool,
+    band: Option<Band>,
     ready: Arc<Ready>,
 }
 
@@ -42,10 +43,15 @@ impl Plans {
         transform: &Transform,
         to: &Layout,
         aligned: bool,
+        band: Option<&Band>,
     ) -> Result<Arc<Ready>> {
         let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let same =
-            |k: &Kept| k.aligned == aligned && k.transform == *transform && k.from == *from && k.to == *to;
+        let same = |k: &Kept| {
+            (k.aligned, k.band.as_ref()) == (aligned, band)
+                && k.transform == *transform
+                && k.from == *from
+                && k.to == *to
+        };
         if let Some(at) = kept.iter().position(same)
             && let Some(found) = kept.remove(at)
         {
@@ -53,13 +59,14 @@ impl Plans {
             kept.push_front(found);
             return Ok(ready);
         }
-        let plan = Plan::new(from, transform, to, aligned).map_err(|e| e.on(stream.gpu().ordinal()))?;
+        let plan = Plan::new(from, transform, to, aligned, band).map_err(|e| e.on(stream.gpu().ordinal()))?;
         let ready = Arc::new(Ready::new(stream, plan)?);
         kept.push_front(Kept {
             from: from.clone(),
             transform: transform.clone(),
             to: to.clone(),
             aligned,
+            band: band.cloned(),
             ready: Arc::clone(&ready),
         });
         kept.truncate(Self::MOST);

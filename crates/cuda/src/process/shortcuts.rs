@@ -1,5 +1,6 @@
 //! Kernels of their own for what is asked most: other layouts and depths, NV12 to RGB, and other sizes of 8-bit planes.
 
+use super::band;
 use super::colour::{Affine, shift, top};
 use super::filter::{Weights, near};
 use super::params::{JOIN, Job, Nv12Rgb, Out, PICTURES, Repack, SPLIT, STRAIGHT, Scale, ScaledPlane};
@@ -235,11 +236,11 @@ fn bilinear(c: &Context<'_>, plan: &mut Plan) -> bool {
         let chroma = n > 0 && to.model != Model::Rgb;
         let (sx, sy) = if chroma { to.chroma_shift() } else { (0, 0) };
         let (x, width) = span(c.inner.x, c.inner.width, sx);
-        let (y, height) = span(c.inner.y, c.inner.height, sy);
+        let (y, height) = band::made(c, sy);
         let (source, target) = (place(c.from, n), place(c.to, n));
         let target_at = target.offset + y as u64 * u64::from(target.pitch) + (x * together) as u64;
         let across = Weights::new(c.t.filter, &axis(c, true, chroma, chroma), true);
-        let down = Weights::new(c.t.filter, &axis(c, false, chroma, chroma), true);
+        let down = band::down(c, chroma, chroma, true);
         // Eight neighbouring bytes must hold what four need.
         let narrow = across.starts.chunks(4 / together).all(|starts| {
             let last = starts[starts.len() - 1] - starts[0];

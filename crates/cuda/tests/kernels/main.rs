@@ -10,3 +10,4 @@ mod on_stand_in;
 mod peer;
 mod process;
 mod reference;
+mod split;

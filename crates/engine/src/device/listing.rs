@@ -1,7 +1,9 @@
 //! What `frameloom devices` shows of GPUs.
 
 use frameloom_cuda::nvdec::{DecoderCaps, all_decoder_caps};
-use frameloom_cuda::{Gpu, GpuInfo, driver_version};
+use frameloom_cuda::nvml::Nvml;
+use frameloom_cuda::peer::{Link, link};
+use frameloom_cuda::{CudaError, Gpu, GpuInfo, driver_version};
 use serde::Serialize;
 
 /// A GPU and what it can do.
@@ -18,8 +20,33 @@ pub struct GpuListing {
     pub memory_available: u64,
     /// What its video decoders take.
     pub decodes: Vec<DecoderCaps>,
-    /// Why nothing is known of its decoders, or of its free memory.
+    /// How it reaches the other GPUs.
+    pub links: Vec<GpuLink>,
+    /// Why nothing is known of its decoders, of its free memory or of its links.
     pub trouble: Option<String>,
+}
+
+/// How a GPU reaches another one.
+#[derive(Clone, Debug, Serialize)]
+pub struct GpuLink {
+    /// Name of the other: "cuda:1".
+    pub to: String,
+    /// What leads there.
+    #[serde(flatten)]
+    pub link: Link,
+}
+
+impl GpuLink {
+    /// In a few words: "direct, 18 NVLinks".
+    pub fn summary(&self) -> String {
+        match (self.link.access, self.link.nvlinks) {
+            (false, _) => "through the host's memory".to_owned(),
+            (true, None) => "direct".to_owned(),
+            (true, Some(0)) => "direct, PCI bus".to_owned(),
+            (true, Some(1)) => "direct, 1 NVLink".to_owned(),
+            (true, Some(links)) => format!("direct, {links} NVLinks"),
+        }
+    }
 }
 
 /// All GPUs of NVIDIA's, or why there are none.
@@ -33,6 +60,7 @@ pub fn gpus() -> Result<Vec<GpuListing>, String> {
             driver_api: driver_api.clone(),
             memory_available: 0,
             decodes: Vec::new(),
+            links: Vec::new(),
             trouble: None,
             info,
         };
@@ -44,7 +72,27 @@ pub fn gpus() -> Result<Vec<GpuListing>, String> {
         listing.trouble = asked.err().map(|e| e.to_string());
         listing
     };
-    Ok(infos.into_iter().map(listing).collect())
+    let mut listings: Vec<GpuListing> = infos.into_iter().map(listing).collect();
+    let nvml = Nvml::load().ok();
+    let ordinals: Vec<u32> = listings.iter().map(|gpu| gpu.info.ordinal).collect();
+    for gpu in &mut listings {
+        match links(gpu.info.ordinal, &ordinals, nvml.as_ref()) {
+            Ok(links) => gpu.links = links,
+            Err(e) => {
+                gpu.trouble.get_or_insert(e.to_string());
+            }
+        }
+    }
+    Ok(listings)
+}
+
+fn links(gpu: u32, all: &[u32], nvml: Option<&Nvml>) -> Result<Vec<GpuLink>, CudaError> {
+    let from = Gpu::open(gpu)?;
+    let others = all.iter().filter(|other| **other != gpu);
+    let one = |other: &u32| {
+        Ok(GpuLink { to: format!("cuda:{other}"), link: link(&from, &Gpu::open(*other)?, nvml)? })
+    };
+    others.map(one).collect()
 }
 
 /// What one codec's decoders take, in a line: "hevc 4:2:0 8, 10, 12 bits, to 8192x8192".
@@ -60,4 +108,21 @@ pub fn summary(decodes: &[DecoderCaps]) -> Vec<String> {
     }
     let join = |bits: &[u8]| bits.iter().map(u8::to_string).collect::<Vec<_>>().join(", ");
     lines.into_iter().map(|(what, bits, limits)| format!("{what} {} bits, {limits}", join(&bits))).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn links_are_told_in_a_few_words() {
+        let told = |access, nvlinks| {
+            GpuLink { to: "cuda:1".into(), link: Link { access, rank: None, nvlinks } }.summary()
+        };
+        assert_eq!(told(true, Some(18)), "direct, 18 NVLinks");
+        assert_eq!(told(true, Some(1)), "direct, 1 NVLink");
+        assert_eq!(told(true, Some(0)), "direct, PCI bus");
+        assert_eq!(told(true, None), "direct");
+        assert_eq!(told(false, None), "through the host's memory");
+    }
 }

@@ -40,40 +40,53 @@ struct State {
     waiting: VecDeque<Vec<usize>>,
     /// Batches that a thread has. They may come back.
     taken: usize,
-    /// Threads whose GPU works.
-    threads: usize,
+    /// Threads of each GPU, as long as it works.
+    threads: Vec<usize>,
+    /// GPUs that take batches: the first that work. The others come in when one of them is lost.
+    hosts: usize,
+}
+
+impl State {
+    /// Whether that GPU takes batches now.
+    fn is_host(&self, gpu: usize) -> bool {
+        self.threads[..gpu].iter().filter(|threads| **threads > 0).count() < self.hosts
+    }
 }
 
 impl Batches {
-    /// These of the images, for so many threads.
-    pub fn new(images: &[Image], numbers: &[usize], threads: usize) -> Self {
+    /// These of the images, for so many threads of each GPU. Where there are fewer batches than GPUs, the first GPUs take them.
+    pub fn new(images: &[Image], numbers: &[usize], threads: Vec<usize>) -> Self {
         // A file that can't be read fails later, with a reason.
         let size = |i: &usize| std::fs::metadata(&images[*i].input).map_or(0, |file| file.len());
         let sizes: Vec<u64> = numbers.iter().map(size).collect();
         Self::of(cut(&sizes, MOST_READ).into_iter().map(|part| numbers[part].to_vec()).collect(), threads)
     }
 
-    fn of(waiting: VecDeque<Vec<usize>>, threads: usize) -> Self {
-        Self { state: Mutex::new(State { waiting, taken: 0, threads }), changed: Condvar::new() }
+    fn of(waiting: VecDeque<Vec<usize>>, threads: Vec<usize>) -> Self {
+        let hosts = waiting.len();
+        Self { state: Mutex::new(State { waiting, taken: 0, threads, hosts }), changed: Condvar::new() }
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The next batch. Waits while others may give theirs back; `None`: there is nothing more, or somebody stopped it.
-    pub fn take(&self, stop: &AtomicBool) -> Option<Vec<usize>> {
+    /// The next batch for a thread of the GPU of that place. Waits while others may give theirs back; `None`: there is nothing more, or
+    /// somebody stopped it.
+    pub fn take(&self, gpu: usize, stop: &AtomicBool) -> Option<Vec<usize>> {
         let mut state = self.lock();
         loop {
-            if stop.load(Ordering::Relaxed) {
+            let is_over = state.waiting.is_empty() && state.taken == 0;
+            if is_over || stop.load(Ordering::Relaxed) {
+                // Others may wait for a turn that won't come.
+                self.changed.notify_all();
                 return None;
             }
-            if let Some(batch) = state.waiting.pop_front() {
+            if state.is_host(gpu)
+                && let Some(batch) = state.waiting.pop_front()
+            {
                 state.taken += 1;
                 return Some(batch);
-            }
-            if state.taken == 0 {
-                return None;
             }
             state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
         }
@@ -88,14 +101,14 @@ impl Batches {
     /// The thread's GPU is lost, and this is left of what was taken; the thread takes nothing more. Gives everything that nobody is left
     /// to make: nothing while there is another thread.
     #[must_use]
-    pub fn give_back(&self, rest: Vec<usize>) -> Vec<usize> {
+    pub fn give_back(&self, gpu: usize, rest: Vec<usize>) -> Vec<usize> {
         let mut state = self.lock();
         state.taken -= 1;
-        state.threads -= 1;
+        state.threads[gpu] -= 1;
         if !rest.is_empty() {
             state.waiting.push_front(rest);
         }
-        let orphans = match state.threads {
+        let orphans = match state.threads.iter().sum::<usize>() {
             0 => state.waiting.drain(..).flatten().collect(),
             _ => Vec::new(),
         };
@@ -118,37 +131,66 @@ mod tests {
 
     #[test]
     fn what_a_lost_gpu_had_goes_to_another_which_waits_for_it() {
-        let batches = Batches::of([vec![0, 1, 2]].into(), 2);
+        let batches = Batches::of([vec![0, 1, 2]].into(), vec![1, 1]);
         let go = AtomicBool::new(false);
-        let lost = batches.take(&go);
+        let lost = batches.take(0, &go);
         assert_eq!(lost, Some(vec![0, 1, 2]));
         std::thread::scope(|scope| {
             let other = scope.spawn(|| {
-                let batch = batches.take(&go);
+                let batch = batches.take(1, &go);
                 batches.done();
-                (batch, batches.take(&go))
+                (batch, batches.take(1, &go))
             });
             // Nothing waits, but what is taken may come back: the other must not end yet.
             std::thread::sleep(std::time::Duration::from_millis(50));
             assert!(!other.is_finished());
-            assert!(batches.give_back(vec![1, 2]).is_empty());
+            assert!(batches.give_back(0, vec![1, 2]).is_empty());
             assert_eq!(other.join().unwrap(), (Some(vec![1, 2]), None));
         });
     }
 
     #[test]
     fn the_last_gpu_that_is_lost_leaves_all_that_is_not_made() {
-        let batches = Batches::of([vec![0, 1], vec![2], vec![3, 4]].into(), 2);
+        let batches = Batches::of([vec![0, 1], vec![2], vec![3, 4]].into(), vec![1, 1]);
         let go = AtomicBool::new(false);
-        assert_eq!((batches.take(&go), batches.take(&go)), (Some(vec![0, 1]), Some(vec![2])));
-        assert!(batches.give_back(vec![1]).is_empty());
-        assert_eq!(batches.give_back(vec![2]), [2, 1, 3, 4]);
-        assert_eq!(batches.take(&go), None);
+        assert_eq!((batches.take(1, &go), batches.take(0, &go)), (Some(vec![0, 1]), Some(vec![2])));
+        assert!(batches.give_back(1, vec![1]).is_empty());
+        assert_eq!(batches.give_back(0, vec![2]), [2, 1, 3, 4]);
+        assert_eq!(batches.take(0, &go), None);
+    }
+
+    #[test]
+    fn fewer_batches_than_gpus_are_those_of_the_first() {
+        let batches = Batches::of([vec![0]].into(), vec![2, 2]);
+        let go = AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            let second = scope.spawn(|| {
+                let batch = batches.take(1, &go);
+                batches.done();
+                (batch, batches.take(1, &go))
+            });
+            std::thread::sleep(std::time::Duration::from_millis(50));
+            // Both threads of the first lose it: then it is the second's turn.
+            for _ in 0..2 {
+                assert_eq!(batches.take(0, &go), Some(vec![0]));
+                assert!(batches.give_back(0, vec![0]).is_empty());
+            }
+            assert_eq!(second.join().unwrap(), (Some(vec![0]), None));
+        });
+        // A stop reaches those whose turn it isn't.
+        let batches = Batches::of([vec![0]].into(), vec![1, 1]);
+        std::thread::scope(|scope| {
+            let second = scope.spawn(|| batches.take(1, &go));
+            std::thread::sleep(std::time::Duration::from_millis(50));
+            go.store(true, Ordering::Relaxed);
+            assert_eq!(batches.take(0, &go), None);
+            assert_eq!(second.join().unwrap(), None);
+        });
     }
 
     #[test]
     fn a_stop_ends_it() {
-        let batches = Batches::of([vec![0]].into(), 1);
-        assert_eq!(batches.take(&AtomicBool::new(true)), None);
+        let batches = Batches::of([vec![0]].into(), vec![1]);
+        assert_eq!(batches.take(0, &AtomicBool::new(true)), None);
     }
 }

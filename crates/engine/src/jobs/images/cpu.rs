@@ -1,11 +1,9 @@
 //! One image on the CPU: libavcodec reads and writes it, libswscale makes it fit.
 
 use super::files::{self, Image};
-use super::{Kind, Options, metadata};
+use super::{Kind, Options, Split, metadata};
 use crate::error::{Error, ErrorKind, Result};
-use frameloom_media::{
-    Converter, Frame, ImageEncoder, Picture, Scaler, decode_image, encode_image, jpeg_tables,
-};
+use frameloom_media::{Converter, Frame, ImageEncoder, Picture, decode_image, encode_image, jpeg_tables};
 
 /// What was made of an image.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -18,6 +16,8 @@ pub struct Made {
     pub bytes: u64,
     /// What the output can't keep.
     pub lost: Lost,
+    /// How several GPUs shared it; `None`: one device made it.
+    pub split: Option<Split>,
 }
 
 /// What an output can't keep of its input.
@@ -56,7 +56,7 @@ pub fn convert(image: &Image, data: &[u8], options: &Options) -> Result<Made> {
     let converted = match fits(&frame, &wanted) {
         true => None,
         false => Some(
-            Converter::new(&frame, &wanted, Scaler::default())
+            Converter::new(&frame, &wanted, options.scaler)
                 .and_then(|mut converter| converter.convert(&frame))
                 .map_err(|e| named(Error::media(ErrorKind::Decode, &e)))?,
         ),
@@ -68,7 +68,7 @@ pub fn convert(image: &Image, data: &[u8], options: &Options) -> Result<Made> {
         named(Error::new(ErrorKind::Encode, "can't keep EXIF or colour profile").because(why))
     })?;
     files::write(&image.output, &file)?;
-    Ok(Made { width, height, bytes: file.len() as u64, lost })
+    Ok(Made { width, height, bytes: file.len() as u64, lost, split: None })
 }
 
 fn fits(frame: &Frame, wanted: &Picture) -> bool {

@@ -5,13 +5,15 @@
 
 use super::batches::{MOST_DECODED, cut};
 use super::files::Image;
+use super::team::{Gate, News, Scaled, Shared, Split, Team};
 use super::{Kind, Options};
 use crate::error::{Error, ErrorKind, Result};
+use crate::process::gpu::filter;
 use frameloom_cuda::nvjpeg::header::{self, Header};
 use frameloom_cuda::nvjpeg::{DecodeSettings, EncodeSettings, JpegDecoder, JpegEncoder};
 use frameloom_cuda::process::{ChromaLocation, Colour, Filter, Matrix, Range, Transform, transform};
 use frameloom_cuda::{CudaError, Gpu, Kind as GpuError, Picture, Stream};
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, PoisonError};
 
 /// Threads for each GPU: while one reads and writes files, another's images are on the GPU.
 const THREADS: usize = 2;
@@ -23,6 +25,8 @@ pub enum Reason {
     Input,
     /// It isn't to become a JPEG.
     Output,
+    /// GPUs can't scale so.
+    Scaler,
     /// The GPU or nvJPEG refused it, and said why.
     Refused(String),
 }
@@ -32,6 +36,7 @@ impl std::fmt::Display for Reason {
         match self {
             Self::Input => write!(f, "GPUs read JPEG only"),
             Self::Output => write!(f, "GPUs write JPEG only"),
+            Self::Scaler => write!(f, "GPUs don't scale with this --scaler"),
             Self::Refused(why) => write!(f, "{why}"),
         }
     }
@@ -39,8 +44,8 @@ impl std::fmt::Display for Reason {
 
 /// What is made of an image on a GPU, or why it isn't.
 pub enum Answer {
-    /// The file; its width and height.
-    Made(Vec<u8>, u32, u32),
+    /// The file.
+    Made(Made),
     /// The CPU is to do it: that follows from the image and the request alone.
     Refused(Reason),
     /// It failed, and nobody else is to try: other devices would make another file of it.
@@ -66,13 +71,19 @@ impl Trouble {
 
 type Outcome<T> = std::result::Result<T, Trouble>;
 
-/// A file, its width and height.
-type Made = (Vec<u8>, u32, u32);
+/// A file.
+pub struct Made {
+    pub file: Vec<u8>,
+    pub width: u32,
+    pub height: u32,
+    /// `None`: one GPU made it.
+    pub split: Option<Split>,
+}
 
 impl From<Outcome<Made>> for Answer {
     fn from(outcome: Outcome<Made>) -> Self {
         match outcome {
-            Ok((file, width, height)) => Self::Made(file, width, height),
+            Ok(made) => Self::Made(made),
             Err(Trouble::Request(e)) => Self::Failed(e),
             Err(Trouble::Gpu(e)) => match e.kind {
                 GpuError::Unsupported | GpuError::Data => Self::Refused(Reason::Refused(e.reason)),
@@ -88,8 +99,12 @@ impl From<Outcome<Made>> for Answer {
 }
 
 /// Whether a GPU may take it, as far as the request says.
-pub fn may_take(image: &Image) -> std::result::Result<(), Reason> {
-    if image.kind == Kind::Jpeg { Ok(()) } else { Err(Reason::Output) }
+pub fn may_take(image: &Image, options: &Options) -> std::result::Result<(), Reason> {
+    match image.kind {
+        Kind::Jpeg if options.size.is_some() && filter(options.scaler).is_none() => Err(Reason::Scaler),
+        Kind::Jpeg => Ok(()),
+        _ => Err(Reason::Output),
+    }
 }
 
 /// An image of a batch.
@@ -105,15 +120,16 @@ pub struct GpuWorker {
     encoder: JpegEncoder,
     options: Options,
     stream: Stream,
-    /// Written by the one whose images need the memory of all.
-    gate: Arc<RwLock<()>>,
+    gate: Gate,
+    /// With `--split`.
+    shared: Option<Shared>,
 }
 
 impl GpuWorker {
     /// Those of a GPU. The error is nvJPEG's: mostly that it isn't installed.
     pub fn all(gpu: &Gpu, options: &Options) -> std::result::Result<Vec<Self>, CudaError> {
         let decoder = Arc::new(JpegDecoder::new(gpu, DecodeSettings::default())?);
-        let gate = Arc::default();
+        let gate = Gate::default();
         let worker = |_| {
             let settings = EncodeSettings { quality: options.quality, ..EncodeSettings::default() };
             Ok(Self {
@@ -123,6 +139,7 @@ impl GpuWorker {
                 options: options.clone(),
                 stream: Stream::new(gpu)?,
                 gate: Arc::clone(&gate),
+                shared: None,
             })
         };
         (0..THREADS).map(worker).collect()
@@ -131,6 +148,28 @@ impl GpuWorker {
     /// As in `--devices`: "cuda:0".
     pub fn name(&self) -> &str {
         &self.name
+    }
+
+    /// Number of its GPU.
+    pub fn ordinal(&self) -> u32 {
+        self.decoder.gpu().ordinal()
+    }
+
+    /// Lets the GPUs of all these help each other.
+    pub fn share(workers: &mut [Self]) {
+        let mut members: Vec<(Gpu, Gate)> = Vec::new();
+        for worker in workers.iter() {
+            if !members.iter().any(|(gpu, _)| gpu.ordinal() == worker.ordinal()) {
+                members.push((worker.decoder.gpu().clone(), Arc::clone(&worker.gate)));
+            }
+        }
+        let team = Arc::new(Team::new(members));
+        workers.iter_mut().for_each(|worker| worker.shared = Some(Shared::new(Arc::clone(&team))));
+    }
+
+    /// What is to be told of other GPUs that helped.
+    pub fn news(&mut self) -> Vec<News> {
+        self.shared.as_mut().map(Shared::news).unwrap_or_default()
     }
 
     /// Decodes and encodes files; an answer for each, in their order. After one that says that the GPU is lost there is nothing more to
@@ -179,14 +218,17 @@ impl GpuWorker {
             let _alone = gate.write().unwrap_or_else(PoisonError::into_inner);
             self.decoder.trim();
             match self.decoder.gpu().trim() {
-                Ok(()) => self.make(jobs),
+                Ok(()) => self.make(jobs, true),
                 Err(e) => jobs.iter().map(|_| Err(Trouble::Gpu(e.clone()))).collect(),
             }
         } else {
             let _beside_others = gate.read().unwrap_or_else(PoisonError::into_inner);
-            self.make(jobs)
+            self.make(jobs, false)
         };
         if let Some(lost) = self.lost(&outcomes) {
+            if let Some(shared) = &self.shared {
+                shared.retire(self.ordinal());
+            }
             // Whatever else was said may come from that.
             for trouble in outcomes.iter_mut().filter_map(|outcome| outcome.as_mut().err()) {
                 *trouble = Trouble::Gpu(lost.clone());
@@ -213,47 +255,61 @@ impl GpuWorker {
         asked.filter(|e| e.kind == GpuError::Broken)
     }
 
-    fn make(&mut self, jobs: &[&Job<'_>]) -> Vec<Outcome<Made>> {
+    fn make(&mut self, jobs: &[&Job<'_>], alone: bool) -> Vec<Outcome<Made>> {
         // Left by a batch that panicked.
         while self.encoder.take().is_some() {}
         let data: Vec<&[u8]> = jobs.iter().map(|job| job.data).collect();
         let pictures = self.decoder.decode_batch(&data);
-        let submitted: Vec<Outcome<(u32, u32)>> = jobs
+        let submitted: Vec<Outcome<(u32, u32, Option<Split>)>> = jobs
             .iter()
             .zip(pictures)
             .map(|(job, picture)| {
-                let picture = self.resize(picture.map_err(Trouble::Gpu)?, job.header.orientation)?;
+                let picture = picture.map_err(Trouble::Gpu)?;
+                let (picture, split) = self.resize(picture, job.header.orientation, alone)?;
                 self.encoder.submit(&picture, job.header.segments.clone()).map_err(Trouble::Gpu)?;
-                Ok((picture.width() as u32, picture.height() as u32))
+                Ok((picture.width() as u32, picture.height() as u32, split))
             })
             .collect();
         let nothing = || Trouble::Request(Error::new(ErrorKind::Internal, "the encoder gave nothing"));
-        let mut file = |(width, height)| {
+        let mut file = |(width, height, split)| {
             let file = self.encoder.take().ok_or_else(nothing)?.map_err(Trouble::Gpu)?;
-            Ok((file, width, height))
+            Ok(Made { file, width, height, split })
         };
         submitted.into_iter().map(|size| size.and_then(&mut file)).collect()
     }
 
-    /// The picture in the size that is asked for. Samples are averaged by a cubic, as on the CPU; JPEG's chroma lies in the middle.
-    fn resize(&self, picture: Picture, orientation: u8) -> Outcome<Picture> {
+    /// The picture in the size that is asked for; `alone`: by this GPU, as it has more room without strips. JPEG's chroma lies in the
+    /// middle.
+    fn resize(
+        &mut self,
+        picture: Picture,
+        orientation: u8,
+        alone: bool,
+    ) -> Outcome<(Picture, Option<Split>)> {
         let (width, height) = (picture.width(), picture.height());
         let turned = orientation >= 5;
         let (w, h) =
             self.options.coded_size(width as u32, height as u32, turned).map_err(Trouble::Request)?;
         let (w, h) = (w as usize, h as usize);
         if (w, h) == (width, height) {
-            return Ok(picture);
+            return Ok((picture, None));
         }
         let colour = Colour { matrix: Matrix::Bt601, range: Range::Full, chroma: ChromaLocation::Center };
         let change = Transform {
             size: (w, h),
-            filter: Filter::Bicubic,
+            filter: filter(self.options.scaler).unwrap_or(Filter::Bicubic),
             ..Transform::convert(w, h, picture.format(), colour)
         };
+        if let (Some(shared), false) = (&mut self.shared, alone)
+            && let Scaled::Made(made, split) =
+                shared.scale(&self.stream, &picture, &change).map_err(Trouble::Gpu)?
+        {
+            return Ok((made, Some(split)));
+        }
         let made = transform(&self.stream, &[picture], &change).map_err(Trouble::Gpu)?;
         let nothing = || Error::new(ErrorKind::Internal, "the GPU made no picture of another size");
-        made.into_iter().next().ok_or_else(|| Trouble::Request(nothing()))
+        let made = made.into_iter().next().ok_or_else(|| Trouble::Request(nothing()))?;
+        Ok((made, None))
     }
 }
 

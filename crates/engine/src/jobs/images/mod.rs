@@ -8,11 +8,13 @@ mod cpu;
 mod files;
 mod gpu;
 mod metadata;
+mod team;
 
 pub use cpu::{Lost, Made};
 pub use files::Image;
 pub(crate) use files::write as write_image;
 pub use gpu::Reason;
+pub use team::Split;
 
 use crate::device::Device;
 use crate::device::choice::DeviceChoice;
@@ -21,9 +23,11 @@ use crate::plan::size::Size;
 use batches::Batches;
 use crossbeam_channel::{Receiver, Sender, unbounded};
 use frameloom_cuda::Kind as CudaKind;
+use frameloom_media::Scaler;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
+use team::News;
 
 /// A kind of image file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -102,15 +106,36 @@ impl Kind {
 pub struct Options {
     /// Size of what is seen; otherwise that of the input.
     pub size: Option<Size>,
+    /// How they get there.
+    pub scaler: Scaler,
     /// 1 to 100, for JPEG and WebP.
     pub quality: u8,
     /// Where: GPUs for JPEG to JPEG, and the CPU for what they don't take; without GPUs the CPU alone.
     pub devices: DeviceChoice,
     /// Threads on the CPU; otherwise one for each core.
     pub workers: Option<usize>,
+    /// Several GPUs scale each picture.
+    pub split: bool,
 }
 
 impl Options {
+    /// Refuses what makes no sense, as far as the request says.
+    pub fn check(&self) -> Result<()> {
+        if !self.split {
+            return Ok(());
+        }
+        if self.size.is_none() {
+            return Err(Error::usage("--split needs --size: GPUs share the scaling of a picture"));
+        }
+        match &self.devices.cuda {
+            None => Err(too_few_gpus("and --devices names none")),
+            Some(one) if one.len() == 1 => {
+                Err(too_few_gpus(&format!("and --devices names cuda:{} alone", one[0])))
+            }
+            Some(_) => Ok(()),
+        }
+    }
+
     /// The size of the coded picture that is to be. What is asked for is the size of what is seen, which may lie on its side.
     fn coded_size(&self, width: u32, height: u32, turned: bool) -> Result<(u32, u32)> {
         match self.size {
@@ -119,6 +144,11 @@ impl Options {
             Some(size) => size.resolve(width, height),
         }
     }
+}
+
+fn too_few_gpus(why: &str) -> Error {
+    Error::usage(format!("--split needs two GPUs at least, {why}"))
+        .hint("--devices cuda:0,cuda:1, for example; `frameloom devices` lists GPUs and their links")
 }
 
 /// What the caller hears, in the order in which it happens; images in the order of the inputs.
@@ -145,6 +175,12 @@ pub struct Report {
     pub failed: Vec<(PathBuf, Error)>,
     /// Images that were not begun, as somebody stopped it.
     pub left: usize,
+    /// Images that several GPUs shared.
+    pub split: usize,
+    /// Copies of their strips from one GPU's memory to another's.
+    pub direct: usize,
+    /// Copies of their strips through the host's memory.
+    pub through_host: usize,
 }
 
 /// All images of the inputs and where they go; refuses what can't be or must not be written, before any work.
@@ -163,6 +199,17 @@ enum Event {
     Refused(Reason),
     /// This GPU is lost, and why.
     Lost(String, String),
+    /// Something else that happened to a GPU.
+    Notice(String),
+}
+
+impl From<News> for Event {
+    fn from(news: News) -> Self {
+        match news {
+            News::Notice(text) => Self::Notice(text),
+            News::Lost(gpu, why) => Self::Lost(gpu, why),
+        }
+    }
 }
 
 /// Makes the images. `stop` ends it after what is in flight.
@@ -177,6 +224,7 @@ pub fn run(
             Error::media(ErrorKind::Usage, &e).hint("this FFmpeg has no libwebp: --format png or jpg")
         })?;
     }
+    options.check()?;
     let gpus = gpu_workers(options, tell)?;
     let workers = options.workers.unwrap_or_else(|| Device::cpu().cores).clamp(1, images.len().max(1));
     let mut names: Vec<String> = gpus.iter().map(|gpu| gpu.name().to_owned()).collect();
@@ -186,7 +234,7 @@ pub fn run(
     let (for_cpu, cpu_jobs) = unbounded();
     let mut for_gpu = Vec::new();
     for (i, image) in images.iter().enumerate() {
-        match gpu::may_take(image) {
+        match gpu::may_take(image, options) {
             Ok(()) if !gpus.is_empty() => for_gpu.push(i),
             taken => {
                 if let (Err(reason), false) = (taken, gpus.is_empty()) {
@@ -196,11 +244,13 @@ pub fn run(
             }
         }
     }
-    let batches = Batches::new(images, &for_gpu, gpus.len());
+    let threads = names.iter().map(|name| gpus.iter().filter(|gpu| gpu.name() == name).count()).collect();
+    let batches = Batches::new(images, &for_gpu, threads);
     std::thread::scope(|scope| {
         for gpu in gpus {
+            let place = names.iter().position(|name| name == gpu.name()).unwrap_or(0);
             let (events, for_cpu, batches) = (events.clone(), for_cpu.clone(), &batches);
-            scope.spawn(move || gpu_thread(gpu, images, batches, stop, &for_cpu, &events));
+            scope.spawn(move || gpu_thread(gpu, place, images, batches, stop, &for_cpu, &events));
         }
         for _ in 0..workers {
             let (jobs, events) = (cpu_jobs.clone(), events.clone());
@@ -237,7 +287,11 @@ fn cpu_thread(
 /// is one: the CPU would make other files.
 fn gpu_workers(options: &Options, tell: &mut dyn FnMut(Told<'_>)) -> Result<Vec<gpu::GpuWorker>> {
     let (mut workers, mut absent, mut failed) = (Vec::new(), BTreeMap::new(), Vec::new());
-    for gpu in options.devices.gpus()? {
+    let chosen = options.devices.gpus()?;
+    if options.split && chosen.len() < 2 {
+        return Err(too_few_gpus("and there is one"));
+    }
+    for gpu in chosen {
         match gpu::GpuWorker::all(&gpu, options) {
             Ok(threads) => workers.extend(threads),
             Err(e) if matches!(e.kind, CudaKind::Missing | CudaKind::Unsupported) => {
@@ -253,12 +307,16 @@ fn gpu_workers(options: &Options, tell: &mut dyn FnMut(Told<'_>)) -> Result<Vec<
     for e in absent.values().chain(&failed) {
         tell(Told::Notice(format!("{e}; {instead}")));
     }
+    if options.split {
+        gpu::GpuWorker::share(&mut workers);
+    }
     Ok(workers)
 }
 
-/// Takes batches until there are none, or its GPU is lost. What the GPU refuses goes to the CPU.
+/// Takes batches until there are none, or its GPU, the one of that place among all, is lost. What the GPU refuses goes to the CPU.
 fn gpu_thread(
     mut gpu: gpu::GpuWorker,
+    place: usize,
     images: &[Image],
     batches: &Batches,
     stop: &AtomicBool,
@@ -270,7 +328,7 @@ fn gpu_thread(
         let result = result.map_err(|e| e.in_file(images[i].input.display().to_string()));
         let _ = events.send(Event::Done(i, name.clone(), result));
     };
-    while let Some(batch) = batches.take(stop) {
+    while let Some(batch) = batches.take(place, stop) {
         let (mut numbers, mut files) = (Vec::new(), Vec::new());
         for (i, file) in batch.iter().zip(gpu::side_by_side(&batch, |i| read(&images[*i].input))) {
             match file {
@@ -282,9 +340,13 @@ fn gpu_thread(
             }
         }
         let (mut made, mut left, mut lost) = (Vec::new(), Vec::new(), None);
-        for (i, answer) in numbers.into_iter().zip(gpu.convert(&files)) {
+        let answers = gpu.convert(&files);
+        for news in gpu.news() {
+            let _ = events.send(news.into());
+        }
+        for (i, answer) in numbers.into_iter().zip(answers) {
             match answer {
-                gpu::Answer::Made(file, width, height) => made.push((i, file, width, height)),
+                gpu::Answer::Made(one) => made.push((i, one)),
                 gpu::Answer::Refused(reason) => {
                     let _ = for_cpu.send(i);
                     let _ = events.send(Event::Refused(reason));
@@ -296,9 +358,11 @@ fn gpu_thread(
                 }
             }
         }
-        let written = gpu::side_by_side(&made, |(i, file, width, height)| {
-            files::write(&images[*i].output, file)?;
-            Ok(Made { width: *width, height: *height, bytes: file.len() as u64, lost: Lost::default() })
+        let written = gpu::side_by_side(&made, |(i, one)| {
+            files::write(&images[*i].output, &one.file)?;
+            let bytes = one.file.len() as u64;
+            let (width, height) = (one.width, one.height);
+            Ok(Made { width, height, bytes, lost: Lost::default(), split: one.split })
         });
         for ((i, ..), result) in made.iter().zip(written) {
             done(*i, result);
@@ -309,7 +373,7 @@ fn gpu_thread(
         };
         let _ = events.send(Event::Lost(name.clone(), lost.reason.clone()));
         let hint = "no GPU is left that works: go on without what is done, or without --devices";
-        for i in batches.give_back(left) {
+        for i in batches.give_back(place, left) {
             done(i, Err(Error::gpu(&lost).hint(hint)));
         }
         return;
@@ -340,6 +404,11 @@ fn gather(images: &[Image], told: &Receiver<Event>, tell: &mut dyn FnMut(Told<'_
             Ok(made) => {
                 report.done += 1;
                 report.bytes += made.bytes;
+                if let Some(split) = made.split {
+                    report.split += 1;
+                    report.direct += split.direct;
+                    report.through_host += split.through_host;
+                }
             }
             Err(e) => report.failed.push((images[i].input.clone(), e)),
         }
@@ -353,6 +422,7 @@ fn gather(images: &[Image], told: &Receiver<Event>, tell: &mut dyn FnMut(Told<'_
                     tell(Told::Notice(format!("left to the CPU: {reason}")));
                 }
             }
+            Event::Notice(text) => tell(Told::Notice(text)),
             Event::Lost(gpu, why) => {
                 let notice = format!("{gpu} is lost and not used any more: {why}");
                 // Each of its threads says so.
