@@ -30,6 +30,8 @@ pub struct Gpus {
     most: Option<usize>,
     /// The processor decodes nothing, not even what failed on a GPU.
     alone: bool,
+    /// The processor has segments of its own.
+    beside: bool,
     /// Every segment has work for a GPU beside decoding.
     needed: bool,
 }
@@ -97,8 +99,8 @@ impl Gpus {
             DecodeOn::Both => Some(sessions.unwrap_or(SESSIONS)),
             _ => sessions,
         };
-        let alone = on == DecodeOn::Gpu;
-        Ok((Some(Arc::new(Self { states: Mutex::new(states), most, alone, needed })), said))
+        let (alone, beside) = (on == DecodeOn::Gpu, on == DecodeOn::Both);
+        Ok((Some(Arc::new(Self { states: Mutex::new(states), most, alone, beside, needed })), said))
     }
 
     fn states(&self) -> std::sync::MutexGuard<'_, Vec<State>> {
@@ -124,6 +126,14 @@ impl Gpus {
                 pinned.held
             );
         }
+    }
+
+    /// Workers that keep them busy where they decode and encode: more only wait for each other's calls of the driver (an H200 made
+    /// 3,260 JPEGs a second of 1080p with 32 workers, 3,930 with 8). `None`: the processor has part in it.
+    pub fn workers(&self) -> Option<usize> {
+        let states = self.states();
+        (!self.beside && states.iter().all(|s| s.decodes))
+            .then(|| states.len() * self.most.unwrap_or(SESSIONS))
     }
 
     /// Whether any of them decodes.

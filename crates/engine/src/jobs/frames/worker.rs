@@ -52,23 +52,24 @@ pub(super) fn images_of(
         taps: &[],
     };
     let rendition = &task.renditions[0];
-    let mut images = Images {
-        job,
-        encoder: encode::open(&rendition.allocation, task.gpu)?,
-        pictures: Pictures::new(task, &rendition.pictures, &rendition.allocation),
-        ready: Vec::new(),
-        packets: Vec::new(),
-        numbers: VecDeque::new(),
-        before: numbers.0,
-        end: numbers.1,
-        written,
-        // What filters see of other frames, or make of their number, comes first.
-        choose_early: rendition.pictures.window == (0, 0) && rendition.pictures.fps.is_none(),
-        seen: 0,
-        counts: Counts::default(),
-    };
     std::thread::scope(|scope| {
+        // Its thread begins while the encoder is being made.
         let mut frames = DecodeAhead::start(scope, task, &observer, &control.cancel, &control.stop);
+        let mut images = Images {
+            job,
+            encoder: encode::open(&rendition.allocation, task.gpu)?,
+            pictures: Pictures::new(task, &rendition.pictures, &rendition.allocation),
+            ready: Vec::new(),
+            packets: Vec::new(),
+            numbers: VecDeque::new(),
+            before: numbers.0,
+            end: numbers.1,
+            written,
+            // What filters see of other frames, or make of their number, comes first.
+            choose_early: rendition.pictures.window == (0, 0) && rendition.pictures.fps.is_none(),
+            seen: 0,
+            counts: Counts::default(),
+        };
         while let Some(frame) = frames.next()? {
             if control.cancel.is_cancelled() {
                 return Err(Error::interrupted());

@@ -45,6 +45,15 @@ pub(super) fn choose_run(job: &TranscodeJob, control: &Control, prepared: &mut P
     }
     prepared.gpus = choose_gpus(job, prepared)?;
     let plan = &prepared.plan;
+    let on_gpus = |r: &crate::plan::Rendition| {
+        r.allocation.gpu.as_ref().is_some_and(|work| work.jpeg_quality.is_some())
+    };
+    if job.run.workers.is_none()
+        && plan.renditions.iter().all(on_gpus)
+        && let Some(workers) = prepared.gpus.as_ref().and_then(|gpus| gpus.workers())
+    {
+        prepared.workers = workers.min(segments.max(1));
+    }
     let video = &plan.video.params;
     let inexact = !Codec::from_name(&video.codec).is_none_or(is_exact)
         && prepared.gpus.as_ref().is_some_and(|g| g.decode());
