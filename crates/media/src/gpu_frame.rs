@@ -107,11 +107,15 @@ impl Frame {
         Ok(frame)
     }
 
-    /// The same frame with its picture in the host's memory, laid out as libavcodec's decoders do (planes, bits at the low end);
-    /// waits for it. `name`: FFmpeg's name of the format, which for 8 bits may say the range as well ("yuvj420p").
+    /// The same frame with its picture in the host's memory, laid out as libavcodec's decoders do (planes, bits at the low end) unless it
+    /// has the format `name` already; waits for it. `name`: FFmpeg's, which for 8 bits may say the range as well ("yuvj420p").
     pub fn downloaded(&self, stream: &Stream, name: &str) -> Result<Self> {
         let Some(picture) = self.gpu_picture() else { return self.share() };
-        let arrived = plain(stream, picture)
+        let as_named = match picture.format().name() == Some(name) {
+            true => Ok(picture.clone()),
+            false => plain(stream, picture),
+        };
+        let arrived = as_named
             .and_then(|picture| copy::download(stream, &picture))
             .and_then(copy::Download::wait)
             .map_err(|e| MediaError::ours("copy a picture from the GPU", e.to_string()))?;
@@ -191,7 +195,7 @@ impl Frame {
         Ok(frame)
     }
 
-    fn copy_properties_to(&self, frame: &mut Self) -> Result<()> {
+    pub(crate) fn copy_properties_to(&self, frame: &mut Self) -> Result<()> {
         // SAFETY: both are valid.
         check(unsafe { ff::av_frame_copy_props(frame.0, self.0) }, || "copy a frame's properties".into())?;
         Ok(())
