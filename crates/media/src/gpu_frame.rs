@@ -34,6 +34,11 @@ pub fn gpu_pixel_format(name: &str) -> bool {
     Format::from_name(name).is_some()
 }
 
+/// FFmpeg's name of the format that its decoders give for pictures of that format: "yuv420p" for "nv12". `None`: GPUs don't know it.
+pub fn plain_pixel_format(name: &str) -> Option<&'static str> {
+    Format::from_name(name).and_then(|format| plain_format(format).name())
+}
+
 /// Frees what a buffer of FFmpeg's was made of.
 ///
 /// # Safety
@@ -144,6 +149,15 @@ impl Frame {
         }
         self.copy_properties_to(&mut frame)?;
         Ok(frame)
+    }
+
+    /// Whether a picture in a GPU's memory is as it is wanted.
+    pub fn is_as(&self, wanted: &GpuConversion) -> bool {
+        let format = Format::from_name(&wanted.pixel_format);
+        let full = wanted.full_range.unwrap_or(self.is_full_range());
+        self.gpu_picture().is_some_and(|p| format == Some(p.format()))
+            && (self.width(), self.height()) == (wanted.width, wanted.height)
+            && full == self.is_full_range()
     }
 
     /// The frame as it is wanted, on the GPU of `stream`; nobody waits. Matrix and place of chroma stay as they are.

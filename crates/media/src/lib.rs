@@ -52,7 +52,7 @@ pub use encoder::{EncodedPacket, VideoEncoder, VideoEncoderSettings};
 pub use error::{MediaError, Result};
 pub use filter::{FilterGraph, FilterInput, FilterNode, has_filter, parse_filters};
 pub use frame::{Frame, PictureType, PlaneView};
-pub use gpu_frame::{GpuConversion, gpu_pixel_format};
+pub use gpu_frame::{GpuConversion, gpu_pixel_format, plain_pixel_format};
 pub use hardware::{HardwareDevice, HardwareKind};
 pub use image::{ImageEncoder, decode_image, encode_image};
 pub use input::{Chapter, Input, InputOptions, StreamInfo, StreamKind};

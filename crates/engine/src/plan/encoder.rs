@@ -8,7 +8,7 @@ use crate::plan::rate::{self, RateGoal};
 use crate::plan::size::scaled_aspect;
 use crate::plan::tuning;
 use frameloom_media::{
-    CodecParams, EncoderInfo, JPEG_QUANTISER, OptionProblem, Rational, VideoEncoderSettings,
+    CodecParams, EncoderInfo, HardwareKind, JPEG_QUANTISER, OptionProblem, Rational, VideoEncoderSettings,
     check_encoder_option, encoder_info, hdr10, is_rgb, pixel_format_loss, pixel_formats_of,
 };
 use serde::{Deserialize, Serialize};
@@ -43,6 +43,9 @@ pub struct GpuWork {
     pub converts: bool,
     /// It encodes JPEG, with this quality (1 to 100).
     pub jpeg_quality: Option<u8>,
+    /// Its NVENC encodes pictures that lie in its memory.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub encodes: bool,
 }
 
 /// What is peculiar about an encoder.
@@ -131,6 +134,12 @@ fn rules(info: &EncoderInfo) -> Rules {
             ..DEFAULT
         },
         _ if info.intra_only => Rules { gop: Some(1), crf: None, quantiser: true, ..DEFAULT },
+        name if name.ends_with("_nvenc") => Rules {
+            seam: &[("forced-idr", "1"), ("no-scenecut", "1"), ("strict_gop", "1")],
+            quantiser: true,
+            ..DEFAULT
+        },
+        name if name.ends_with("_qsv") => Rules { seam: &[("forced_idr", "1")], quantiser: true, ..DEFAULT },
         // An encoder that nobody has measured: closed groups by libavcodec's own flag, and the first packet of every
         // segment is checked to be a key.
         _ => Rules { quantiser: true, ..DEFAULT },
@@ -180,6 +189,9 @@ pub fn intervals(
 /// The encoder of that name, if it encodes video.
 pub fn find(name: &str) -> Result<EncoderInfo> {
     let info = encoder_info(name).map_err(|e| {
+        if is_hardware(name) {
+            return Error::usage(format!("this FFmpeg is built without {name}")).hint(instead_of(name));
+        }
         let video = frameloom_media::encoders();
         let mut names: Vec<&str> =
             video.iter().filter(|e| e.video && !e.hardware).map(|e| e.name.as_str()).collect();
@@ -197,6 +209,43 @@ pub fn find(name: &str) -> Result<EncoderInfo> {
         return Err(Error::usage(format!("{name} doesn't encode video")));
     }
     Ok(info)
+}
+
+/// How the names of encoders end that need hardware.
+const HARDWARE: [&str; 9] =
+    ["nvenc", "vaapi", "qsv", "amf", "videotoolbox", "v4l2m2m", "omx", "mf", "vulkan"];
+
+fn is_hardware(name: &str) -> bool {
+    name.rsplit_once('_').is_some_and(|(_, end)| HARDWARE.contains(&end))
+}
+
+/// Advice: the processor's encoder for what a hardware encoder would write.
+pub fn instead_of(encoder: &str) -> String {
+    let codec = encoder.split('_').next().unwrap_or(encoder);
+    let candidates: &[&str] = match codec {
+        "h264" => &["libx264"],
+        "hevc" => &["libx265"],
+        "av1" => &["libsvtav1", "libaom-av1", "librav1e"],
+        "vp8" => &["libvpx"],
+        "vp9" => &["libvpx-vp9"],
+        "mpeg2" => &["mpeg2video"],
+        "mjpeg" => &["mjpeg"],
+        "mpeg4" => &["mpeg4"],
+        "prores" => &["prores_ks"],
+        _ => &[],
+    };
+    match candidates.iter().find(|name| encoder_info(name).is_ok()) {
+        Some(name) => format!("--encoder {name} encodes on the processor"),
+        None => "`frameloom devices` lists encoders that need no hardware".into(),
+    }
+}
+
+/// Pixel formats that frames of VAAPI may have: those that drivers for the codec have in common. (What one driver takes only the device
+/// tells, and the plan is the same on every machine.)
+fn vaapi_formats(info: &EncoderInfo) -> Vec<String> {
+    let deep = matches!(info.codec.as_str(), "hevc" | "vp9" | "av1");
+    let formats: &[&str] = if deep { &["nv12", "p010le"] } else { &["nv12"] };
+    formats.iter().map(|&f| f.to_owned()).collect()
 }
 
 /// Where key frames stand.
@@ -238,7 +287,8 @@ pub fn allocate(
     let pixel_format = choose_pixel_format(video, info, picture, &mut warnings)?;
     let mut options: Vec<(String, String)> = Vec::new();
     let mut add = |key: &str, value: String| options.push((key.to_owned(), value));
-    for (key, value) in rules.seam {
+    // Hardware encoders of one maker differ in their options, and from version to version.
+    for (key, value) in rules.seam.iter().filter(|(key, _)| !info.hardware || knows(&info.name, key)) {
         add(key, (*value).to_owned());
     }
     if keys.fixed {
@@ -475,7 +525,10 @@ fn choose_pixel_format(
     picture: &CodecParams,
     warnings: &mut Vec<String>,
 ) -> Result<String> {
-    let offered = pixel_formats_of(&info.name).map_err(|e| Error::media(ErrorKind::Encode, &e))?;
+    let offered = match HardwareKind::of_encoder(&info.name) {
+        Some(HardwareKind::Vaapi) => vaapi_formats(info),
+        _ => pixel_formats_of(&info.name).map_err(|e| Error::media(ErrorKind::Encode, &e))?,
+    };
     if let Some(wanted) = &video.pixel_format {
         if !offered.is_empty() && !offered.contains(wanted) {
             return Err(Error::usage(format!("{} takes no pixel format {wanted:?}", info.name))

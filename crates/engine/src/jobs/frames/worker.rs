@@ -54,7 +54,7 @@ pub(super) fn images_of(
     let rendition = &task.renditions[0];
     let mut images = Images {
         job,
-        encoder: encode::open(&rendition.allocation, task.gpu)?,
+        encoder: encode::open(&rendition.allocation, task.place())?,
         pictures: Pictures::new(task, &rendition.pictures, &rendition.allocation),
         ready: Vec::new(),
         packets: Vec::new(),
