@@ -331,7 +331,12 @@ fn repeatable_x264(name: &str, settings: &[(String, String)], options: &mut Dict
 /// Frames in a device's memory for an encoder with these settings.
 fn frames_on(device: &HardwareDevice, settings: &VideoEncoderSettings) -> Result<HardwareFrames> {
     let ahead = settings.options.iter().rfind(|(key, _)| key == "look_ahead_depth");
-    let ahead = ahead.and_then(|(_, value)| value.parse().ok()).unwrap_or(0);
+    // Without a number Intel's runtime chooses one.
+    let looks = settings.options.iter().any(|(key, value)| {
+        ["look_ahead", "extbrc"].contains(&key.as_str()) && !["0", "-1"].contains(&value.as_str())
+    });
+    let unknown = if looks { 64 } else { 0 };
+    let ahead = ahead.and_then(|(_, value)| value.parse().ok()).filter(|n| *n > 0).unwrap_or(unknown);
     HardwareFrames::new(device, (settings.width, settings.height), &settings.pixel_format, ahead)
 }
 

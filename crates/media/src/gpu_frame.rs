@@ -39,6 +39,9 @@ pub fn plain_pixel_format(name: &str) -> Option<&'static str> {
     Format::from_name(name).and_then(|format| plain_format(format).name())
 }
 
+/// Pictures are shared: nobody may write there.
+const READ_ONLY: c_int = ff::AV_BUFFER_FLAG_READONLY as c_int;
+
 /// Frees what a buffer of FFmpeg's was made of.
 ///
 /// # Safety
@@ -48,10 +51,14 @@ unsafe extern "C" fn release<T>(owner: *mut c_void, _data: *mut u8) {
     drop(unsafe { Box::from_raw(owner.cast::<T>()) });
 }
 
-/// A buffer of FFmpeg's over `bytes` bytes at `data`, which belong to `owner`.
-fn buffer_of<T: Send>(owner: T, data: *mut u8, bytes: usize) -> Result<*mut ff::AVBufferRef> {
+/// A buffer of FFmpeg's over `bytes` bytes at `data`, which belong to `owner`. `flags`: FFmpeg's for buffers.
+pub(crate) fn buffer_of<T: Send>(
+    owner: T,
+    data: *mut u8,
+    bytes: usize,
+    flags: c_int,
+) -> Result<*mut ff::AVBufferRef> {
     let owner = Box::into_raw(Box::new(owner)).cast::<c_void>();
-    let flags = ff::AV_BUFFER_FLAG_READONLY as c_int;
     // SAFETY: the owner lives until FFmpeg calls `release`, once, with the last reference.
     let buffer = unsafe { ff::av_buffer_create(data, bytes as _, Some(release::<T>), owner, flags) };
     if buffer.is_null() {
@@ -68,7 +75,7 @@ impl Frame {
         let mut frame = Self::new();
         let layout = picture.layout().clone();
         let address = picture.address();
-        let buffer = buffer_of(picture, address as *mut u8, layout.bytes)?;
+        let buffer = buffer_of(picture, address as *mut u8, layout.bytes, READ_ONLY)?;
         let raw = frame.raw_mut();
         raw.buf[0] = buffer;
         raw.format = ff::AVPixelFormat::CUDA.0;
@@ -137,7 +144,7 @@ impl Frame {
         let format = format_of(&layout)?;
         let start = picture.plane(0).data.as_ptr().cast_mut();
         let mut frame = Self::new();
-        let buffer = buffer_of(picture, start, layout.bytes)?;
+        let buffer = buffer_of(picture, start, layout.bytes, READ_ONLY)?;
         let raw = frame.raw_mut();
         raw.buf[0] = buffer;
         raw.format = format.0;

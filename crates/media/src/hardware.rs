@@ -3,10 +3,12 @@
 use crate::error::{MediaError, Result, check};
 use crate::ffi_util::{Dictionary, c_string};
 use crate::frame::Frame;
+use crate::gpu_frame::buffer_of;
 use ffmpeg_sys_the_third as ff;
 use frameloom_cuda::copy::{ForeignPlane, copy_out};
-use frameloom_cuda::{Gpu, Stream};
+use frameloom_cuda::{DeviceBuffer, Gpu, Stream};
 use std::ffi::{c_int, c_void};
+use std::sync::Arc;
 
 /// The interfaces by which libavcodec's encoders reach hardware on Linux.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -150,12 +152,67 @@ fn not_built_in(kind: HardwareKind) -> MediaError {
     MediaError::ours(format!("open a device for {}", kind.name()), "this FFmpeg is built without it")
 }
 
+/// Memory of a GPU's pool, as FFmpeg's pools of frames want it. FFmpeg's own way allocates and frees with each encoder, which the driver
+/// does only when all work of the GPU has ended.
+struct CudaPool(*mut ff::AVBufferPool);
+
+impl CudaPool {
+    /// Of buffers that hold a picture of that size and format, for work in `stream`.
+    fn new(stream: &Arc<Stream>, (width, height): (u32, u32), format: ff::AVPixelFormat) -> Result<Self> {
+        /// Bytes from one row to the next are a multiple of what the GPU says, 512 on all that are known.
+        const ALIGN: u32 = 1024;
+        let what = "make frames for NVENC";
+        let width = width.next_multiple_of(ALIGN) as c_int;
+        // SAFETY: plain numbers.
+        let bytes = unsafe { ff::av_image_get_buffer_size(format, width, height as c_int, ALIGN as c_int) };
+        check(bytes, || what.into())?;
+        let stream = Box::into_raw(Box::new(Arc::clone(stream))).cast::<c_void>();
+        // SAFETY: the stream lives until the pool frees it, when the last buffer has come back.
+        let pool = unsafe {
+            ff::av_buffer_pool_init2(bytes as _, stream, Some(take_from_pool), Some(free_pools_stream))
+        };
+        if pool.is_null() {
+            // SAFETY: FFmpeg has not taken it.
+            unsafe { free_pools_stream(stream) };
+            return Err(MediaError::ours(what, "no memory"));
+        }
+        Ok(Self(pool))
+    }
+}
+
+impl Drop for CudaPool {
+    fn drop(&mut self) {
+        // SAFETY: ours; buffers that are still out keep what they need.
+        unsafe { ff::av_buffer_pool_uninit(&mut self.0) }
+    }
+}
+
+/// # Safety
+/// `stream` is that of [`CudaPool::new`].
+unsafe extern "C" fn take_from_pool(stream: *mut c_void, bytes: usize) -> *mut ff::AVBufferRef {
+    // SAFETY: the caller's promise.
+    let stream = unsafe { &*stream.cast::<Arc<Stream>>() };
+    let taken = DeviceBuffer::new(stream, bytes).inspect_err(|e| tracing::debug!("frames for NVENC: {e}"));
+    let Ok(buffer) = taken else { return std::ptr::null_mut() };
+    let address = buffer.address();
+    buffer_of(buffer, address as *mut u8, bytes, 0).unwrap_or(std::ptr::null_mut())
+}
+
+/// # Safety
+/// `stream` is that of [`CudaPool::new`], and this is called once.
+unsafe extern "C" fn free_pools_stream(stream: *mut c_void) {
+    // SAFETY: the caller's promise.
+    drop(unsafe { Box::from_raw(stream.cast::<Arc<Stream>>()) });
+}
+
 /// Frames in a device's memory, all of one size and format, for one encoder.
 pub(crate) struct HardwareFrames {
     buffer: BufferRef,
     kind: HardwareKind,
     /// Where copies within a GPU are asked for.
-    stream: Option<Stream>,
+    stream: Option<Arc<Stream>>,
+    /// The memory of these frames, with CUDA. The context behind `buffer` knows it, but doesn't own it.
+    _pool: Option<CudaPool>,
 }
 
 // SAFETY: as for devices.
@@ -175,8 +232,11 @@ impl HardwareFrames {
     ) -> Result<Self> {
         let what = || format!("make frames of {format} for {}", device.kind.name());
         let name = c_string(format, "make frames")?;
+        // SAFETY: a text that ends with a zero.
+        let format = unsafe { ff::av_get_pix_fmt(name.as_ptr()) };
         let stream = device.gpu.as_ref().map(Stream::new).transpose();
-        let stream = stream.map_err(|e| MediaError::ours(what(), e.to_string()))?;
+        let stream = stream.map_err(|e| MediaError::ours(what(), e.to_string()))?.map(Arc::new);
+        let pool = stream.as_ref().map(|s| CudaPool::new(s, (width, height), format)).transpose()?;
         // SAFETY: a valid device; null without memory.
         let buffer = BufferRef(unsafe { ff::av_hwframe_ctx_alloc(device.buffer.0) });
         if buffer.0.is_null() {
@@ -186,7 +246,10 @@ impl HardwareFrames {
         unsafe {
             let frames = &mut *(*buffer.0).data.cast::<ff::AVHWFramesContext>();
             frames.format = device.kind.pixel_format();
-            frames.sw_format = ff::av_get_pix_fmt(name.as_ptr());
+            frames.sw_format = format;
+            if let Some(pool) = &pool {
+                frames.pool = pool.0;
+            }
             (frames.width, frames.height) = (width as c_int, height as c_int);
             // The others make more when they need them; before FFmpeg 7 this one can't.
             if device.kind == HardwareKind::Qsv {
@@ -194,7 +257,7 @@ impl HardwareFrames {
             }
             check(ff::av_hwframe_ctx_init(buffer.0), what).map_err(MediaError::with_log)?;
         }
-        Ok(Self { buffer, kind: device.kind, stream })
+        Ok(Self { buffer, kind: device.kind, stream, _pool: pool })
     }
 
     /// Tells an encoder that is to be opened of them.
@@ -218,8 +281,8 @@ impl HardwareFrames {
     /// The frame in the device's memory, with its time, tags and side data. A picture in the host's memory is copied there; with CUDA it is
     /// in that GPU's memory already.
     ///
-    /// Within the GPU it is copied, too: NVENC knows memory by its address and keeps it registered, and that of our pools may be given
-    /// back to the driver and come again as something else. It costs a GPU some microseconds.
+    /// Within the GPU it is copied, too: NVENC knows memory by its address and keeps it registered as long as it lives, which that of
+    /// any picture doesn't. It costs a GPU some microseconds.
     pub(crate) fn bring(&self, frame: &Frame) -> Result<Frame> {
         let what = || format!("hand a frame to {}", self.kind.name());
         let mut made = Frame::new();

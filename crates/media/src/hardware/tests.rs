@@ -68,16 +68,43 @@ fn frames_of_a_gpu_reach_ffmpegs_own_memory_as_they_are() {
     }
 }
 
+/// The memory of frames comes from the GPU's pool and goes back there, also when a frame outlives all else.
+#[test]
+fn frames_give_their_memory_back() {
+    let Some(gpu) = frameloom_cuda::gpus().ok().and_then(|all| all.get(1).map(|g| g.ordinal)) else {
+        println!("skipped: no second GPU, which no other test uses");
+        return;
+    };
+    let gpu = Gpu::open(gpu).unwrap();
+    let in_use = || gpu.memory().usage().held - gpu.memory().usage().idle;
+    let device = HardwareDevice::of_gpu(&gpu).unwrap();
+    let stream = Stream::new(&gpu).unwrap();
+    assert_eq!(in_use(), 0);
+    let frame = picture(64, 48, "yuv420p").uploaded(&stream).unwrap();
+    let alone = in_use();
+    let frames = HardwareFrames::new(&device, (64, 48), "yuv420p", 0).unwrap();
+    let brought: Vec<_> = (0..5).map(|_| frames.bring(&frame).unwrap()).collect();
+    let five = in_use() - alone;
+    assert!(five >= 5 * 64 * 48 * 3 / 2, "{five}");
+    drop(brought);
+    let again: Vec<_> = (0..5).map(|_| frames.bring(&frame).unwrap()).collect();
+    assert_eq!(in_use() - alone, five, "the same memory again");
+    drop((frames, device));
+    drop(again);
+    assert_eq!(in_use(), alone);
+}
+
 #[test]
 fn on_a_stand_in_for_a_gpu() {
     let Some(folder) = library::stand_in() else { return };
     let mut tests = std::process::Command::new(std::env::current_exe().unwrap());
     tests.args(["hardware::", "--skip", "on_a_stand_in", "--nocapture"]);
     tests.env("LD_LIBRARY_PATH", &folder).env_remove("CUDA_VISIBLE_DEVICES");
+    tests.env("FRAMELOOM_STAND_IN_GPUS", "2");
     let said = tests.output().unwrap();
     let text =
         format!("{}\n{}", String::from_utf8_lossy(&said.stdout), String::from_utf8_lossy(&said.stderr));
-    assert!(said.status.success() && !text.contains("skipped: no GPU"), "{text}");
+    assert!(said.status.success() && !text.contains("skipped: no "), "{text}");
     assert!(text.contains("frames_of_a_gpu"), "{text}");
 }
 
