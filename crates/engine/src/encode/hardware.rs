@@ -2,7 +2,8 @@
 
 use crate::device::nodes::default_node;
 use crate::error::{Error, ErrorKind, Result};
-use crate::plan::encoder::{Allocation, instead_of};
+use crate::plan::encoder::Allocation;
+use crate::plan::hardware::instead_of;
 use frameloom_cuda::Gpu;
 use frameloom_media::{HardwareDevice, HardwareKind, MediaError, VideoEncoder};
 

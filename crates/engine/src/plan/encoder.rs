@@ -4,6 +4,7 @@
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::options::VideoOptions;
+use crate::plan::hardware::{instead_of, is_hardware, vaapi_formats};
 use crate::plan::rate::{self, RateGoal};
 use crate::plan::size::scaled_aspect;
 use crate::plan::tuning;
@@ -209,43 +210,6 @@ pub fn find(name: &str) -> Result<EncoderInfo> {
         return Err(Error::usage(format!("{name} doesn't encode video")));
     }
     Ok(info)
-}
-
-/// How the names of encoders end that need hardware.
-const HARDWARE: [&str; 9] =
-    ["nvenc", "vaapi", "qsv", "amf", "videotoolbox", "v4l2m2m", "omx", "mf", "vulkan"];
-
-fn is_hardware(name: &str) -> bool {
-    name.rsplit_once('_').is_some_and(|(_, end)| HARDWARE.contains(&end))
-}
-
-/// Advice: the processor's encoder for what a hardware encoder would write.
-pub fn instead_of(encoder: &str) -> String {
-    let codec = encoder.split('_').next().unwrap_or(encoder);
-    let candidates: &[&str] = match codec {
-        "h264" => &["libx264"],
-        "hevc" => &["libx265"],
-        "av1" => &["libsvtav1", "libaom-av1", "librav1e"],
-        "vp8" => &["libvpx"],
-        "vp9" => &["libvpx-vp9"],
-        "mpeg2" => &["mpeg2video"],
-        "mjpeg" => &["mjpeg"],
-        "mpeg4" => &["mpeg4"],
-        "prores" => &["prores_ks"],
-        _ => &[],
-    };
-    match candidates.iter().find(|name| encoder_info(name).is_ok()) {
-        Some(name) => format!("--encoder {name} encodes on the processor"),
-        None => "`frameloom devices` lists encoders that need no hardware".into(),
-    }
-}
-
-/// Pixel formats that frames of VAAPI may have: those that drivers for the codec have in common. (What one driver takes only the device
-/// tells, and the plan is the same on every machine.)
-fn vaapi_formats(info: &EncoderInfo) -> Vec<String> {
-    let deep = matches!(info.codec.as_str(), "hevc" | "vp9" | "av1");
-    let formats: &[&str] = if deep { &["nv12", "p010le"] } else { &["nv12"] };
-    formats.iter().map(|&f| f.to_owned()).collect()
 }
 
 /// Where key frames stand.

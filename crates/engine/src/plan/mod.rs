@@ -3,6 +3,7 @@
 pub mod encoder;
 pub mod filters;
 pub mod gpu;
+pub mod hardware;
 pub mod layout;
 pub mod rate;
 pub mod size;

@@ -7,7 +7,7 @@ use crate::device::{Device, Load, frame_bytes, nodes};
 use crate::error::{Error, ErrorKind, Result};
 use crate::index::Timing;
 use crate::options::{Feed, TranscodeJob};
-use crate::plan::encoder::instead_of;
+use crate::plan::hardware::instead_of;
 use crate::plan::layout::Segment;
 use crate::queue::Limits;
 use frameloom_cuda::nvdec::Codec;
