@@ -110,7 +110,11 @@ fn explained(encoder: &str, kind: Option<HardwareKind>, on: &str, error: &MediaE
         Some(_) => format!("{encoder} can't be opened on {on} with these settings"),
         None => format!("{encoder} can't be opened here"),
     };
-    device_error(encoder, what).because(without_addresses(said))
+    let error = device_error(encoder, what).because(without_addresses(said));
+    if has(&["10 bit encode not supported"]) {
+        return error.hint(format!("--pix-fmt yuv420p has 8 bits; {}", instead_of(encoder)));
+    }
+    error
 }
 
 /// FFmpeg's lines without the places in memory that they begin with: "[h264_nvenc @ 0x55c0] No such thing".
@@ -163,6 +167,7 @@ mod tests {
             ),
             ("h264_nvenc", "OpenEncodeSessionEx failed: out of memory (10)", "--workers limits", "libx264"),
             ("vp9_vaapi", "No usable encoding entrypoint", "can't be opened on", "libvpx-vp9"),
+            ("h264_nvenc", "10 bit encode not supported", "with these settings: 10 bit", "libx264"),
         ] {
             let (text, hint) = said(encoder, open, line);
             assert!(text.contains(words) && !text.contains("@ 0x"), "{text}");
