@@ -88,6 +88,57 @@ impl Uploads {
     }
 }
 
+/// A plane of memory on the GPU that belongs to another library: FFmpeg's, for an encoder.
+#[derive(Clone, Copy, Debug)]
+pub struct ForeignPlane {
+    /// Address of its first byte.
+    pub address: u64,
+    /// Bytes from one row to the next.
+    pub pitch: usize,
+}
+
+/// Copies a picture into planes of another library's, on the same GPU, as part of `stream`. The event happens when all is there.
+///
+/// # Safety
+/// Each plane has room for all rows of the picture's, and nobody else uses it until the event has happened.
+pub unsafe fn copy_out(stream: &Stream, picture: &Picture, to: &[ForeignPlane]) -> Result<Event> {
+    let gpu = stream.gpu();
+    let planes = &picture.layout().planes;
+    if !picture.gpu().is(gpu) {
+        return Err(gpu.error(Kind::Failed, "copy", "the picture lies on another GPU"));
+    }
+    if planes.len() != to.len() || planes.iter().zip(to).any(|(plane, to)| to.pitch < plane.row) {
+        return Err(gpu.error(Kind::Failed, "copy", "the picture doesn't fit into the planes"));
+    }
+    picture.read(stream, |address| {
+        for (plane, to) in planes.iter().zip(to) {
+            let device = sys::CUmemorytype::CU_MEMORYTYPE_DEVICE;
+            let copy = sys::CUDA_MEMCPY2D {
+                srcXInBytes: 0,
+                srcY: 0,
+                srcMemoryType: device,
+                srcHost: std::ptr::null(),
+                srcDevice: address + plane.offset as u64,
+                srcArray: std::ptr::null_mut(),
+                srcPitch: plane.pitch,
+                dstXInBytes: 0,
+                dstY: 0,
+                dstMemoryType: device,
+                dstHost: std::ptr::null_mut(),
+                dstDevice: to.address,
+                dstArray: std::ptr::null_mut(),
+                dstPitch: to.pitch,
+                WidthInBytes: plane.row,
+                Height: plane.rows,
+            };
+            // SAFETY: the picture has these rows and lives until the copy is done, as `read` sees to; the caller answers for the others.
+            gpu.check("cuMemcpy2DAsync", unsafe { sys::cuMemcpy2DAsync_v2(&raw const copy, stream.raw()) })?;
+        }
+        Ok(())
+    })?;
+    stream.record()
+}
+
 /// A picture on its way to the host.
 #[derive(Debug)]
 pub struct Download {

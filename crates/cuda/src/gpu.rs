@@ -11,7 +11,7 @@ use crate::stream::EventPool;
 use cudarc::driver::sys::{self, CUcontext, CUdevice, CUdevice_attribute as Attribute};
 use serde::Serialize;
 use std::collections::BTreeMap;
-use std::ffi::{CStr, c_int};
+use std::ffi::{CStr, c_int, c_void};
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Instant;
 
@@ -236,6 +236,11 @@ impl Gpu {
     /// Memory of the host from which this GPU copies by itself.
     pub fn pinned(&self) -> &PinnedPool {
         &self.0.pinned
+    }
+
+    /// The driver's handle of its context (`CUcontext`), for other libraries. It is valid until the process ends.
+    pub fn raw_context(&self) -> *mut c_void {
+        self.0.context.cast()
     }
 
     pub(crate) fn context(&self) -> CUcontext {

@@ -27,7 +27,7 @@ if ! up_to_date "$library"; then
     # Contraction is off, as for GPUs: what is to be fused says so.
     "$compiler" -std=c++17 -x c++ -DFRAMELOOM_STAND_IN -O2 -ffp-contract=off -fno-math-errno -fPIC -shared -fvisibility=hidden \
         -Wall -Wextra -Werror -Wno-unknown-pragmas -Wno-pass-failed -o "$library.part" \
-        driver.cpp machine.cpp kernels.cpp
+        driver.cpp foreign.cpp machine.cpp kernels.cpp
     mv "$library.part" "$library"
     # The name under which it is looked for first, also where a toolkit is installed.
     ln -sf libcuda.so.1 "$folder/libcuda.so"

@@ -5,6 +5,7 @@
 #include <cstdlib>
 #include <cstring>
 #include <string>
+#include <vector>
 
 struct Stream {
     Gpu *gpu;
@@ -101,10 +102,11 @@ CUresult cuDeviceTotalMem_v2(size_t *bytes, int) {
 }
 
 CUresult cuDeviceGetAttribute(int *value, int attribute, int) {
-    enum { PROCESSORS = 16, COPY_ENGINES = 40, CAPABILITY_MAJOR = 75, CAPABILITY_MINOR = 76 };
+    enum { TEXTURE_ALIGNMENT = 14, PROCESSORS = 16, COPY_ENGINES = 40, CAPABILITY_MAJOR = 75, CAPABILITY_MINOR = 76 };
     switch (attribute) {
     case PROCESSORS:
     case COPY_ENGINES: *value = 1; break;
+    case TEXTURE_ALIGNMENT: *value = 512; break;
     case CAPABILITY_MAJOR: *value = 6; break;
     case CAPABILITY_MINOR: *value = 1; break;
     default: return CUDA_ERROR_INVALID_VALUE;
@@ -137,6 +139,7 @@ CUresult cuGetErrorName(CUresult code, const char **text) {
         NAME(CUDA_ERROR_ILLEGAL_ADDRESS)
         NAME(CUDA_ERROR_PEER_ACCESS_ALREADY_ENABLED)
         NAME(CUDA_ERROR_MISALIGNED_ADDRESS)
+        NAME(CUDA_ERROR_NOT_SUPPORTED)
         NAME(CUDA_ERROR_PEER_ACCESS_UNSUPPORTED)
         NAME(CUDA_ERROR_UNKNOWN)
 #undef NAME
@@ -160,6 +163,23 @@ CUresult cuDevicePrimaryCtxRetain(Gpu **context, int device) {
 
 CUresult cuCtxSetCurrent(Gpu *context) {
     current = context;
+    return CUDA_SUCCESS;
+}
+
+// FFmpeg makes a context current for a few calls and then goes back to the one before.
+static thread_local std::vector<Gpu *> before;
+
+CUresult cuCtxPushCurrent_v2(Gpu *context) {
+    before.push_back(current);
+    current = context;
+    return CUDA_SUCCESS;
+}
+
+CUresult cuCtxPopCurrent_v2(Gpu **context) {
+    if (before.empty()) return CUDA_ERROR_INVALID_CONTEXT;
+    if (context) *context = current;
+    current = before.back();
+    before.pop_back();
     return CUDA_SUCCESS;
 }
 
@@ -245,6 +265,43 @@ CUresult cuMemcpy3DPeerAsync(const PeerCopy *copy, Stream *stream) {
     });
 }
 
+// As in the driver's header; arrays are not copied here.
+enum { HOST = 1, DEVICE = 2 };
+struct Side {
+    size_t x, y;
+    int type;
+    void *host;
+    uint64_t device;
+    void *array;
+    size_t pitch;
+};
+struct Copy2D {
+    Side from, to;
+    size_t width, height;
+};
+
+// The default stream, a null pointer, is any context's.
+CUresult cuMemcpy2DAsync_v2(const Copy2D *copy, Stream *stream) {
+    return in_context([&](Gpu &gpu) {
+        if (stream && stream->gpu != &gpu) return CUDA_ERROR_INVALID_HANDLE;
+        CUresult code = CUDA_SUCCESS;
+        for (size_t row = 0; row < copy->height && code == CUDA_SUCCESS; row++) {
+            auto at = [&](const Side &side) {
+                uint64_t base = side.type == HOST ? (uint64_t)side.host : side.device;
+                return base + (side.y + row) * side.pitch + side.x;
+            };
+            uint64_t from = at(copy->from), to = at(copy->to);
+            if (copy->to.type == HOST)
+                code = to_host((void *)to, from, copy->width);
+            else if (copy->from.type == HOST)
+                code = to_device(to, (const void *)from, copy->width);
+            else
+                code = between(to, from, copy->width);
+        }
+        return code;
+    });
+}
+
 CUresult cuMemsetD8Async(uint64_t to, unsigned char value, size_t bytes, Stream *stream) {
     return in_stream(stream, [&](Gpu &) {
         if (!is_device_memory(to, bytes)) return CUDA_ERROR_INVALID_VALUE;
@@ -268,6 +325,7 @@ CUresult cuStreamDestroy_v2(Stream *stream) {
 }
 
 CUresult cuStreamSynchronize(Stream *stream) {
+    if (!stream) return cuCtxSynchronize();
     return in_stream(stream, [](Gpu &) { return CUDA_SUCCESS; });
 }
 

@@ -3,6 +3,7 @@
 pub mod choice;
 pub mod gpus;
 pub mod listing;
+pub mod nodes;
 pub mod sampling;
 
 use frameloom_media::VideoEncoderSettings;

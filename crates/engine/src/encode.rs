@@ -1,7 +1,9 @@
 //! Frames of one segment to packets that refer to nothing outside it.
 
+pub mod hardware;
 mod jpeg;
 
+pub use hardware::Place;
 pub use jpeg::GpuJpegEncoder;
 
 use crate::error::{Error, ErrorKind, Result};
@@ -27,10 +29,10 @@ pub trait Encode {
     fn lost_side_data(&self) -> &[String];
 }
 
-/// The encoder that an allocation asks for. `gpu`: where a GPU's is opened.
-pub fn open(allocation: &Allocation, gpu: Option<u32>) -> Result<Box<dyn Encode>> {
-    match (allocation.gpu.as_ref().and_then(|work| work.jpeg_quality), gpu) {
-        (None, _) => Ok(Box::new(SegmentEncoder::open(allocation)?)),
+/// The encoder that an allocation asks for, where it works.
+pub fn open(allocation: &Allocation, place: Place<'_>) -> Result<Box<dyn Encode>> {
+    match (allocation.gpu.as_ref().and_then(|work| work.jpeg_quality), place.gpu) {
+        (None, _) => Ok(Box::new(SegmentEncoder::open(allocation, place)?)),
         (Some(quality), Some(gpu)) => Ok(Box::new(GpuJpegEncoder::open(allocation, quality, gpu)?)),
         (Some(_), None) => {
             Err(Error::new(ErrorKind::Internal, "a GPU is to encode, and the segment was given none"))
@@ -79,10 +81,9 @@ pub struct SegmentEncoder {
 }
 
 impl SegmentEncoder {
-    /// Opens the encoder.
-    pub fn open(allocation: &Allocation) -> Result<Self> {
-        let encoder =
-            VideoEncoder::open(&allocation.settings).map_err(|e| Error::media(ErrorKind::Encode, &e))?;
+    /// Opens the encoder where it works.
+    pub fn open(allocation: &Allocation, place: Place<'_>) -> Result<Self> {
+        let encoder = hardware::open(allocation, place)?;
         Ok(Self {
             encoder,
             name: allocation.settings.encoder.clone(),

@@ -68,9 +68,9 @@ impl<'a> SegmentRendition<'a> {
         let tap = observer.taps.get(rendition.number).and_then(Option::as_ref);
         let encoder: Box<dyn Encode> = match tap {
             Some(tap) if rendition.allocation.gpu.is_none() => {
-                Box::new(tap.spare.take(&rendition.allocation)?)
+                Box::new(tap.spare.take(&rendition.allocation, task.place())?)
             }
-            _ => encode::open(&rendition.allocation, task.gpu)?,
+            _ => encode::open(&rendition.allocation, task.place())?,
         };
         let header = SegmentHeader {
             params: encoder.params()?,

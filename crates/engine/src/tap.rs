@@ -1,6 +1,6 @@
 //! A segment's packets on their way out while the segment is still being made.
 
-use crate::encode::SegmentEncoder;
+use crate::encode::{Place, SegmentEncoder};
 use crate::error::{Error, ErrorKind, Result};
 use crate::plan::encoder::Allocation;
 use crate::queue::{Limits, Receiver, Sender, Weight};
@@ -46,16 +46,17 @@ pub struct Spare(Mutex<Option<JoinHandle<Result<SegmentEncoder>>>>);
 
 impl Spare {
     /// Hands the encoder over, and opens one like it for the segment that comes next.
-    pub fn take(&self, allocation: &Allocation) -> Result<SegmentEncoder> {
+    pub fn take(&self, allocation: &Allocation, place: Place<'_>) -> Result<SegmentEncoder> {
         let mut waiting = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let encoder = match waiting.take().map(JoinHandle::join) {
-            None => SegmentEncoder::open(allocation)?,
+            None => SegmentEncoder::open(allocation, place)?,
             Some(Ok(encoder)) => encoder?,
             Some(Err(panic)) => std::panic::resume_unwind(panic),
         };
-        let like = allocation.clone();
+        let (like, node) = (allocation.clone(), place.node.map(str::to_owned));
         let open = std::thread::Builder::new().name("spare encoder".into());
-        let open = open.spawn(move || SegmentEncoder::open(&like));
+        let open =
+            open.spawn(move || SegmentEncoder::open(&like, Place { gpu: None, node: node.as_deref() }));
         *waiting = Some(open.map_err(|e| Error::io(ErrorKind::Worker, "can't start a thread", &e))?);
         Ok(encoder)
     }

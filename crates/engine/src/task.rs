@@ -1,5 +1,6 @@
 //! One segment's work and its result, as values: a worker may be a thread, a process, or a task on a cluster.
 
+use crate::encode::Place;
 use crate::index::Timing;
 use crate::plan::encoder::Allocation;
 use crate::plan::filters::{PicturePlan, StreamFilters};
@@ -59,6 +60,9 @@ pub struct SegmentTask {
     /// It decodes, too. The pictures don't depend on that.
     #[serde(default)]
     pub gpu_decodes: bool,
+    /// Render node for encoders of VAAPI and QSV; `None`: the first of the machine.
+    #[serde(default)]
+    pub node: Option<String>,
     /// Which time the segment is encoded; 0 unless rate control wants it again.
     pub round: u32,
     /// 0 for the first try.
@@ -91,6 +95,11 @@ impl Margin {
 }
 
 impl SegmentTask {
+    /// Where its encoders work.
+    pub fn place(&self) -> Place<'_> {
+        Place { gpu: self.gpu, node: self.node.as_deref() }
+    }
+
     /// Whether a frame is the segment's own; others came along with it.
     pub fn owns(&self, time: Option<i64>) -> bool {
         let time = time.unwrap_or(0);

@@ -14,7 +14,7 @@ use crate::plan::{Plan, Rendition};
 use crate::process::{Pictures, Process};
 use crate::segment_file::SegmentReader;
 use crate::task::{Margin, SegmentFacts, SegmentTask, SourceSpec};
-use frameloom_media::{Frame, InputOptions, Rational, StreamInfo};
+use frameloom_media::{Frame, InputOptions, Rational, StreamInfo, plain_pixel_format};
 use serde::Serialize;
 use std::collections::VecDeque;
 use std::path::Path;
@@ -159,6 +159,7 @@ fn output_task(file: &Finished<'_>, segment: Segment, plan: &Plan) -> SegmentTas
         decoder_threads: 1,
         gpu: None,
         gpu_decodes: false,
+        node: None,
         round: 0,
         attempt: 0,
     }
@@ -224,7 +225,12 @@ fn compare(
     let source_task = SegmentTask { decoder_threads: 1, ..context.task(segment, 0)? };
     let mut sources = RangeDecoder::open(&source_task, &context.stop)?;
     // Pictures that GPUs have scaled are compared with those that the processor scales.
-    let allocation = Allocation { gpu: None, ..file.allocation.clone() };
+    let mut allocation = Allocation { gpu: None, ..file.allocation.clone() };
+    // A decoder may give other planes than the encoder took: nv12 becomes yuv420p.
+    let decoded = &file.stream.params.format;
+    if plain_pixel_format(&allocation.settings.pixel_format) == Some(decoded.as_str()) {
+        allocation.settings.pixel_format.clone_from(decoded);
+    }
     let mut pictures = Pictures::new(&source_task, &plan.renditions[file.number].pictures, &allocation);
     let mut ready = VecDeque::new();
     let mut sums = Sums {

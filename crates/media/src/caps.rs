@@ -3,6 +3,7 @@
 use crate::encoder::find_encoder;
 use crate::error::{MediaError, Result};
 use crate::ffi_util::{c_string, text};
+use crate::hardware::HardwareKind;
 use ffmpeg_sys_the_third as ff;
 use std::ffi::{c_int, c_void};
 
@@ -208,7 +209,9 @@ unsafe fn describe(codec: *const ff::AVCodec) -> EncoderInfo {
             name: text(c.name),
             long_name: text(c.long_name),
             video,
-            hardware: has(ff::AV_CODEC_CAP_HARDWARE as u32),
+            // FFmpeg takes Intel's for something that might also run on the processor.
+            hardware: has(ff::AV_CODEC_CAP_HARDWARE as u32)
+                || HardwareKind::of_encoder(&text(c.name)).is_some(),
             experimental: has(ff::AV_CODEC_CAP_EXPERIMENTAL as u32),
             default_gop,
         }

@@ -3,6 +3,7 @@
 use crate::error::{MediaError, Result, check};
 use crate::ffi_util::{Dictionary, c_string};
 use crate::frame::Frame;
+use crate::hardware::{HardwareDevice, HardwareFrames};
 use crate::params::CodecParams;
 use crate::rational::Rational;
 use crate::side_data::SideData;
@@ -101,6 +102,8 @@ pub struct VideoEncoder {
     must_end: bool,
     /// Whether it got a frame.
     fed: bool,
+    /// Where it takes its frames from, if that isn't the host's memory.
+    hardware: Option<HardwareFrames>,
 }
 
 // SAFETY: the context has one owner; libavcodec allows use from one thread at a time, whichever.
@@ -109,6 +112,12 @@ unsafe impl Send for VideoEncoder {}
 impl VideoEncoder {
     /// Opens the encoder. An option that it doesn't know is an error that names it.
     pub fn open(settings: &VideoEncoderSettings) -> Result<Self> {
+        Self::open_on(settings, None)
+    }
+
+    /// Opens an encoder that takes its frames from the memory of `device`; they have the settings' pixel format there. With a GPU the
+    /// frames that it is sent must lie there, in that format; with other devices they lie in the host's memory and are copied.
+    pub fn open_on(settings: &VideoEncoderSettings, device: Option<&HardwareDevice>) -> Result<Self> {
         crate::log::clear();
         let name = settings.encoder.clone();
         let what = || format!("open the encoder {name}");
@@ -128,11 +137,15 @@ impl VideoEncoder {
                 name: name.clone(),
                 must_end: false,
                 fed: false,
+                hardware: device.map(|device| frames_on(device, settings)).transpose()?,
             };
             let c = &mut *context;
             c.width = settings.width as c_int;
             c.height = settings.height as c_int;
             c.pix_fmt = ff::av_get_pix_fmt(format.as_ptr());
+            if let Some(frames) = &encoder.hardware {
+                frames.tell(context)?;
+            }
             c.time_base = settings.time_base.raw();
             c.framerate = settings.frame_rate.raw();
             c.thread_count = settings.threads.max(1) as c_int;
@@ -226,6 +239,11 @@ impl VideoEncoder {
 
     /// Gives the encoder a frame; `None` says that there are no more. `Ok(false)`: take packets first, then send it again.
     pub fn send(&mut self, frame: Option<&Frame>) -> Result<bool> {
+        let brought = match (&self.hardware, frame) {
+            (Some(hardware), Some(frame)) => Some(hardware.bring(frame)?),
+            _ => None,
+        };
+        let frame = brought.as_ref().or(frame);
         if let Some(frame) = frame {
             // SAFETY: valid context and frame; the quality belongs to this reference alone. With a constant quantiser libavcodec
             // asks each frame for it.
@@ -308,6 +326,18 @@ fn repeatable_x264(name: &str, settings: &[(String, String)], options: &mut Dict
     #[cfg(not(target_arch = "x86_64"))]
     let _ = (name, settings, options);
     Ok(())
+}
+
+/// Frames in a device's memory for an encoder with these settings.
+fn frames_on(device: &HardwareDevice, settings: &VideoEncoderSettings) -> Result<HardwareFrames> {
+    let ahead = settings.options.iter().rfind(|(key, _)| key == "look_ahead_depth");
+    // Without a number Intel's runtime chooses one.
+    let looks = settings.options.iter().any(|(key, value)| {
+        ["look_ahead", "extbrc"].contains(&key.as_str()) && !["0", "-1"].contains(&value.as_str())
+    });
+    let unknown = if looks { 64 } else { 0 };
+    let ahead = ahead.and_then(|(_, value)| value.parse().ok()).filter(|n| *n > 0).unwrap_or(unknown);
+    HardwareFrames::new(device, (settings.width, settings.height), &settings.pixel_format, ahead)
 }
 
 /// FFmpeg's ffv1 encoder stores the significant bits; others take the field for something else.

@@ -34,6 +34,14 @@ pub fn gpu_pixel_format(name: &str) -> bool {
     Format::from_name(name).is_some()
 }
 
+/// FFmpeg's name of the format that its decoders give for pictures of that format: "yuv420p" for "nv12". `None`: GPUs don't know it.
+pub fn plain_pixel_format(name: &str) -> Option<&'static str> {
+    Format::from_name(name).and_then(|format| plain_format(format).name())
+}
+
+/// Pictures are shared: nobody may write there.
+const READ_ONLY: c_int = ff::AV_BUFFER_FLAG_READONLY as c_int;
+
 /// Frees what a buffer of FFmpeg's was made of.
 ///
 /// # Safety
@@ -43,10 +51,14 @@ unsafe extern "C" fn release<T>(owner: *mut c_void, _data: *mut u8) {
     drop(unsafe { Box::from_raw(owner.cast::<T>()) });
 }
 
-/// A buffer of FFmpeg's over `bytes` bytes at `data`, which belong to `owner`.
-fn buffer_of<T: Send>(owner: T, data: *mut u8, bytes: usize) -> Result<*mut ff::AVBufferRef> {
+/// A buffer of FFmpeg's over `bytes` bytes at `data`, which belong to `owner`. `flags`: FFmpeg's for buffers.
+pub(crate) fn buffer_of<T: Send>(
+    owner: T,
+    data: *mut u8,
+    bytes: usize,
+    flags: c_int,
+) -> Result<*mut ff::AVBufferRef> {
     let owner = Box::into_raw(Box::new(owner)).cast::<c_void>();
-    let flags = ff::AV_BUFFER_FLAG_READONLY as c_int;
     // SAFETY: the owner lives until FFmpeg calls `release`, once, with the last reference.
     let buffer = unsafe { ff::av_buffer_create(data, bytes as _, Some(release::<T>), owner, flags) };
     if buffer.is_null() {
@@ -63,7 +75,7 @@ impl Frame {
         let mut frame = Self::new();
         let layout = picture.layout().clone();
         let address = picture.address();
-        let buffer = buffer_of(picture, address as *mut u8, layout.bytes)?;
+        let buffer = buffer_of(picture, address as *mut u8, layout.bytes, READ_ONLY)?;
         let raw = frame.raw_mut();
         raw.buf[0] = buffer;
         raw.format = ff::AVPixelFormat::CUDA.0;
@@ -107,11 +119,15 @@ impl Frame {
         Ok(frame)
     }
 
-    /// The same frame with its picture in the host's memory, laid out as libavcodec's decoders do (planes, bits at the low end);
-    /// waits for it. `name`: FFmpeg's name of the format, which for 8 bits may say the range as well ("yuvj420p").
+    /// The same frame with its picture in the host's memory, laid out as libavcodec's decoders do (planes, bits at the low end) unless it
+    /// has the format `name` already; waits for it. `name`: FFmpeg's, which for 8 bits may say the range as well ("yuvj420p").
     pub fn downloaded(&self, stream: &Stream, name: &str) -> Result<Self> {
         let Some(picture) = self.gpu_picture() else { return self.share() };
-        let arrived = plain(stream, picture)
+        let as_named = match picture.format().name() == Some(name) {
+            true => Ok(picture.clone()),
+            false => plain(stream, picture),
+        };
+        let arrived = as_named
             .and_then(|picture| copy::download(stream, &picture))
             .and_then(copy::Download::wait)
             .map_err(|e| MediaError::ours("copy a picture from the GPU", e.to_string()))?;
@@ -128,7 +144,7 @@ impl Frame {
         let format = format_of(&layout)?;
         let start = picture.plane(0).data.as_ptr().cast_mut();
         let mut frame = Self::new();
-        let buffer = buffer_of(picture, start, layout.bytes)?;
+        let buffer = buffer_of(picture, start, layout.bytes, READ_ONLY)?;
         let raw = frame.raw_mut();
         raw.buf[0] = buffer;
         raw.format = format.0;
@@ -140,6 +156,15 @@ impl Frame {
         }
         self.copy_properties_to(&mut frame)?;
         Ok(frame)
+    }
+
+    /// Whether a picture in a GPU's memory is as it is wanted.
+    pub fn is_as(&self, wanted: &GpuConversion) -> bool {
+        let format = Format::from_name(&wanted.pixel_format);
+        let full = wanted.full_range.unwrap_or(self.is_full_range());
+        self.gpu_picture().is_some_and(|p| format == Some(p.format()))
+            && (self.width(), self.height()) == (wanted.width, wanted.height)
+            && full == self.is_full_range()
     }
 
     /// The frame as it is wanted, on the GPU of `stream`; nobody waits. Matrix and place of chroma stay as they are.
@@ -191,7 +216,7 @@ impl Frame {
         Ok(frame)
     }
 
-    fn copy_properties_to(&self, frame: &mut Self) -> Result<()> {
+    pub(crate) fn copy_properties_to(&self, frame: &mut Self) -> Result<()> {
         // SAFETY: both are valid.
         check(unsafe { ff::av_frame_copy_props(frame.0, self.0) }, || "copy a frame's properties".into())?;
         Ok(())

@@ -7,7 +7,8 @@ use frameloom::options::RunOptions;
 /// What `transcode` and `frames` have in common.
 #[derive(Debug, Args)]
 pub struct DeviceArgs {
-    /// Devices that may be used: cpu, cuda (all GPUs), cuda:0, cuda:0,2-3. A GPU decodes; what it gives is the same to the bit.
+    /// Devices that may be used: cpu, cuda (all GPUs), cuda:0, cuda:0,2-3. A GPU decodes; what it gives is the same to the bit. For encoders of
+    /// VAAPI and QSV a render node: vaapi:/dev/dri/renderD128, qsv:0.
     #[arg(long, value_name = "DEVICES", value_parser = devices, help_heading = "Parallel work")]
     pub devices: Option<DeviceChoice>,
     /// Where video is decoded, when there are GPUs: auto (there, where they can), gpu, cpu, or both (there until their
@@ -53,6 +54,16 @@ impl From<DecodeArg> for DecodeOn {
             DecodeArg::Cpu => Self::Cpu,
             DecodeArg::Both => Self::Both,
         }
+    }
+}
+
+/// For what no encoder of VAAPI or QSV does.
+pub(super) fn devices_of_images(text: &str) -> Result<DeviceChoice, String> {
+    match devices(text)? {
+        DeviceChoice { node: Some(_), .. } => {
+            Err("images are made on the processor and on GPUs of NVIDIA's: cpu, cuda, cuda:0".into())
+        }
+        choice => Ok(choice),
     }
 }
 

@@ -1,6 +1,6 @@
 //! `frameloom images`.
 
-use super::{Workers, devices, workers};
+use super::{Workers, device::devices_of_images, workers};
 use clap::{Args, ValueEnum};
 use frameloom::device::choice::DeviceChoice;
 use frameloom::jobs::images::Kind;
@@ -31,7 +31,7 @@ pub struct ImagesArgs {
     #[arg(long, value_name = "NUMBER", default_value = "90", value_parser = clap::value_parser!(u8).range(1..=100))]
     pub quality: u8,
     /// Devices that may be used: cpu (the default), cuda (all GPUs), cuda:0, cuda:0,2-3. GPUs make JPEG of JPEG; the CPU does the rest.
-    #[arg(long, value_name = "DEVICES", value_parser = devices)]
+    #[arg(long, value_name = "DEVICES", value_parser = devices_of_images)]
     pub devices: Option<DeviceChoice>,
     /// Several GPUs scale each picture (--size), in strips: for large ones. The bytes are those of one GPU.
     #[arg(long)]

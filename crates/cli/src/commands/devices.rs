@@ -3,6 +3,7 @@
 use crate::args::DevicesArgs;
 use crate::printer::Printer;
 use frameloom::Result;
+use frameloom::device::nodes::render_nodes;
 use frameloom::device::{Device, listing};
 use frameloom_media::{encoders, library_versions};
 
@@ -13,6 +14,7 @@ const TESTED: [&str; 9] =
 pub fn run(_: &DevicesArgs, printer: &Printer) -> Result<()> {
     let cpu = Device::cpu();
     let gpus = listing::gpus();
+    let nodes = render_nodes();
     let video: Vec<_> = encoders().into_iter().filter(|e| e.video).collect();
     if printer.is_json() {
         printer.object(&serde_json::json!({
@@ -26,6 +28,11 @@ pub fn run(_: &DevicesArgs, printer: &Printer) -> Result<()> {
             let mut object = serde_json::json!(gpu);
             object["type"] = "device".into();
             object["memory_total"] = gpu.info.memory.into();
+            printer.object(&object);
+        }
+        for node in &nodes {
+            let mut object = serde_json::json!(node);
+            object["type"] = "render_node".into();
             printer.object(&object);
         }
         printer.object(&serde_json::json!({
@@ -52,6 +59,12 @@ pub fn run(_: &DevicesArgs, printer: &Printer) -> Result<()> {
         Ok(gpus) => gpus.iter().for_each(|gpu| show_gpu(gpu, printer)),
         Err(why) => printer.out(&format!("no GPU   {why}")),
     }
+    for node in &nodes {
+        printer.out(&format!(
+            "{}  render node of {} ({}), for VAAPI and QSV",
+            node.name, node.driver, node.model
+        ));
+    }
     let versions: Vec<String> = library_versions().iter().map(|(n, v)| format!("{n} {v}")).collect();
     printer.out(&format!("FFmpeg   {}", versions.join(", ")));
     let names = |wanted: &dyn Fn(&str, bool) -> bool| {
@@ -68,6 +81,10 @@ pub fn run(_: &DevicesArgs, printer: &Printer) -> Result<()> {
         "others (usable, not tested)\n         {}",
         names(&|n, hardware| !TESTED.contains(&n) && !hardware)
     ));
+    let in_hardware = names(&|_, hardware| hardware);
+    if !in_hardware.is_empty() {
+        printer.out(&format!("in hardware, where there is any (not yet run)\n         {in_hardware}"));
+    }
     Ok(())
 }
 

@@ -10,6 +10,7 @@ mod failure;
 mod filters;
 mod frames;
 mod from_ffmpeg;
+mod hardware;
 mod hls;
 mod images;
 mod jobs;

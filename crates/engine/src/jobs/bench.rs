@@ -10,7 +10,7 @@ use crate::device::{Device, Load};
 use crate::error::{Error, ErrorKind, Result};
 use crate::index::{Timing, choose_video};
 use crate::jobs::probe;
-use crate::jobs::transcode::{Control, prepare};
+use crate::jobs::transcode::{Control, prepare, trial};
 use crate::metrics::Metrics;
 use crate::options::{ContentOptions, InputTarget, OutputTarget, Overwrite, RunOptions, TranscodeJob};
 use crate::plan::layout::Segment;
@@ -96,8 +96,9 @@ pub fn run(job: &BenchJob, control: &Control, each: &mut dyn FnMut(&Measured)) -
     }
     let task = match &job.work {
         Work::Decode(options) => decoding(&job.input, options, control)?,
-        Work::Transcode(content) => transcoding(&job.input, content, job.devices.cuda.is_some(), control)?,
+        Work::Transcode(content) => transcoding(&job.input, content, &job.devices, control)?,
     };
+    job.devices.check_node(task.renditions.iter().map(|r| r.allocation.settings.encoder.as_str()))?;
     warn_of_memory(job, &task, control);
     let gpus: Vec<u32> = job.devices.gpus()?.iter().map(frameloom_cuda::Gpu::ordinal).collect();
     let mut all = Vec::new();
@@ -128,6 +129,7 @@ fn decoding(input: &InputTarget, options: &InputOptions, control: &Control) -> R
         decoder_threads: 1,
         gpu: None,
         gpu_decodes: false,
+        node: None,
         round: 0,
         attempt: 0,
     })
@@ -137,14 +139,14 @@ fn decoding(input: &InputTarget, options: &InputOptions, control: &Control) -> R
 fn transcoding(
     input: &InputTarget,
     content: &ContentOptions,
-    gpus: bool,
+    devices: &DeviceChoice,
     control: &Control,
 ) -> Result<SegmentTask> {
     let job = TranscodeJob {
         input: input.clone(),
         outputs: vec![OutputTarget::File("/dev/null".into()); content.outputs.len()],
         sets: Vec::new(),
-        content: ContentOptions { one_pass: true, gpus, ..content.clone() },
+        content: ContentOptions { one_pass: true, gpus: devices.cuda.is_some(), ..content.clone() },
         run: RunOptions { overwrite: Overwrite::Yes, ..RunOptions::default() },
     };
     let prepared = prepare(&job, control)?;
@@ -152,11 +154,9 @@ fn transcoding(
         (control.events)(Event::Warning(warning.clone()));
     }
     let plan = &prepared.plan;
+    trial::open_all(plan, &devices.gpus()?, devices.node_path().as_deref())?;
     let mut renditions = Vec::new();
     for (number, rendition) in plan.renditions.iter().enumerate() {
-        // A mistake in the settings should show now, and once.
-        crate::encode::SegmentEncoder::open(&rendition.allocation)
-            .map_err(|e| Error { kind: ErrorKind::Usage, ..e })?;
         let allocation = rendition.allocation.clone();
         let pictures = rendition.pictures.clone();
         let output = PathBuf::new();
@@ -209,6 +209,7 @@ fn measure(
             let mut task = task.clone();
             task.gpu = gpus.get(number % gpus.len().max(1)).copied();
             task.gpu_decodes = task.gpu.is_some();
+            task.node = job.devices.node_path();
             if let Some(scratch) = &scratch {
                 for rendition in &mut task.renditions {
                     rendition.output = scratch.0.join(format!("{number}-{}", rendition.number));

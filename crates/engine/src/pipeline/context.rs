@@ -167,6 +167,7 @@ impl Context {
             decoder_threads: self.decoder_threads,
             round: asked.round,
             attempt: asked.attempt,
+            node: self.run.devices.node_path(),
             ..self.plan.task(asked.segment.clone(), source, self.renditions(asked)?)
         })
     }

@@ -4,11 +4,12 @@
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::options::VideoOptions;
+use crate::plan::hardware::{instead_of, is_hardware, vaapi_formats};
 use crate::plan::rate::{self, RateGoal};
 use crate::plan::size::scaled_aspect;
 use crate::plan::tuning;
 use frameloom_media::{
-    CodecParams, EncoderInfo, JPEG_QUANTISER, OptionProblem, Rational, VideoEncoderSettings,
+    CodecParams, EncoderInfo, HardwareKind, JPEG_QUANTISER, OptionProblem, Rational, VideoEncoderSettings,
     check_encoder_option, encoder_info, hdr10, is_rgb, pixel_format_loss, pixel_formats_of,
 };
 use serde::{Deserialize, Serialize};
@@ -43,6 +44,9 @@ pub struct GpuWork {
     pub converts: bool,
     /// It encodes JPEG, with this quality (1 to 100).
     pub jpeg_quality: Option<u8>,
+    /// Its NVENC encodes pictures that lie in its memory.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub encodes: bool,
 }
 
 /// What is peculiar about an encoder.
@@ -131,6 +135,12 @@ fn rules(info: &EncoderInfo) -> Rules {
             ..DEFAULT
         },
         _ if info.intra_only => Rules { gop: Some(1), crf: None, quantiser: true, ..DEFAULT },
+        name if name.ends_with("_nvenc") => Rules {
+            seam: &[("forced-idr", "1"), ("no-scenecut", "1"), ("strict_gop", "1")],
+            quantiser: true,
+            ..DEFAULT
+        },
+        name if name.ends_with("_qsv") => Rules { seam: &[("forced_idr", "1")], quantiser: true, ..DEFAULT },
         // An encoder that nobody has measured: closed groups by libavcodec's own flag, and the first packet of every
         // segment is checked to be a key.
         _ => Rules { quantiser: true, ..DEFAULT },
@@ -180,6 +190,9 @@ pub fn intervals(
 /// The encoder of that name, if it encodes video.
 pub fn find(name: &str) -> Result<EncoderInfo> {
     let info = encoder_info(name).map_err(|e| {
+        if is_hardware(name) {
+            return Error::usage(format!("this FFmpeg is built without {name}")).hint(instead_of(name));
+        }
         let video = frameloom_media::encoders();
         let mut names: Vec<&str> =
             video.iter().filter(|e| e.video && !e.hardware).map(|e| e.name.as_str()).collect();
@@ -238,7 +251,8 @@ pub fn allocate(
     let pixel_format = choose_pixel_format(video, info, picture, &mut warnings)?;
     let mut options: Vec<(String, String)> = Vec::new();
     let mut add = |key: &str, value: String| options.push((key.to_owned(), value));
-    for (key, value) in rules.seam {
+    // Hardware encoders of one maker differ in their options, and from version to version.
+    for (key, value) in rules.seam.iter().filter(|(key, _)| !info.hardware || knows(&info.name, key)) {
         add(key, (*value).to_owned());
     }
     if keys.fixed {
@@ -475,7 +489,10 @@ fn choose_pixel_format(
     picture: &CodecParams,
     warnings: &mut Vec<String>,
 ) -> Result<String> {
-    let offered = pixel_formats_of(&info.name).map_err(|e| Error::media(ErrorKind::Encode, &e))?;
+    let offered = match HardwareKind::of_encoder(&info.name) {
+        Some(HardwareKind::Vaapi) => vaapi_formats(info),
+        _ => pixel_formats_of(&info.name).map_err(|e| Error::media(ErrorKind::Encode, &e))?,
+    };
     if let Some(wanted) = &video.pixel_format {
         if !offered.is_empty() && !offered.contains(wanted) {
             return Err(Error::usage(format!("{} takes no pixel format {wanted:?}", info.name))

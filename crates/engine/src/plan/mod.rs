@@ -3,6 +3,7 @@
 pub mod encoder;
 pub mod filters;
 pub mod gpu;
+pub mod hardware;
 pub mod layout;
 pub mod rate;
 pub mod size;
@@ -177,6 +178,7 @@ impl Plan {
             decoder_threads: 1,
             gpu: None,
             gpu_decodes: false,
+            node: None,
             round: 0,
             attempt: 0,
         }
@@ -301,8 +303,7 @@ impl Plan {
                 allocation = Allocation { warm_up: 0, exact_frames: Some(frames), ..allocation };
             }
             if content.gpus {
-                let (work, said) = gpu::work(&allocation, &described, pictures.scaler, &output.video);
-                allocation.gpu = work;
+                let said = gpu::settle(&mut allocation, &described, pictures.scaler, &output.video);
                 allocation.warnings.extend(said);
             }
             renditions.push(Rendition { format: format.name.clone(), pictures, allocation });

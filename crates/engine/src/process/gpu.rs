@@ -12,6 +12,8 @@ pub struct GpuSide {
     conversion: Option<GpuConversion>,
     /// The encoder takes pictures in a GPU's memory.
     stays: bool,
+    /// Pictures that are as they should be aren't copied: the encoder does that.
+    as_it_is: bool,
     /// FFmpeg's name of the pictures that the decoder gives.
     decoded: String,
     /// The GPU to which pictures go that the processor decoded.
@@ -33,7 +35,8 @@ impl GpuSide {
         });
         Self {
             conversion,
-            stays: work.jpeg_quality.is_some(),
+            stays: work.jpeg_quality.is_some() || work.encodes,
+            as_it_is: work.encodes,
             decoded: decoded.to_owned(),
             gpu,
             stream: None,
@@ -74,6 +77,9 @@ impl GpuSide {
                 frame.uploaded(self.stream(&gpu)?).map_err(failed)?
             }
         };
+        if self.as_it_is && frame.is_as(&to) {
+            return Ok(frame);
+        }
         let Some(gpu) = frame.gpu_picture().map(|p| p.gpu().clone()) else { return Ok(frame) };
         let made = frame.converted_on_gpu(self.stream(&gpu)?, &to).map_err(failed)?;
         if self.stays { Ok(made) } else { self.downloaded(made, &to.pixel_format) }
@@ -98,3 +104,6 @@ pub fn filter(scaler: Scaler) -> Option<Filter> {
         Scaler::Spline => None,
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -57,7 +57,7 @@ pub(super) fn images_of(
         let mut frames = DecodeAhead::start(scope, task, &observer, &control.cancel, &control.stop);
         let mut images = Images {
             job,
-            encoder: encode::open(&rendition.allocation, task.gpu)?,
+            encoder: encode::open(&rendition.allocation, task.place())?,
             pictures: Pictures::new(task, &rendition.pictures, &rendition.allocation),
             ready: Vec::new(),
             packets: Vec::new(),

@@ -3,13 +3,15 @@
 use super::{Control, Prepared};
 use crate::device::choice::DecodeOn;
 use crate::device::gpus::{Gpus, is_exact};
-use crate::device::{Device, Load, frame_bytes};
+use crate::device::{Device, Load, frame_bytes, nodes};
 use crate::error::{Error, ErrorKind, Result};
 use crate::index::Timing;
 use crate::options::{Feed, TranscodeJob};
+use crate::plan::hardware::instead_of;
 use crate::plan::layout::Segment;
 use crate::queue::Limits;
 use frameloom_cuda::nvdec::Codec;
+use frameloom_media::HardwareKind;
 use std::sync::Arc;
 
 /// Settles how the job runs on this machine.
@@ -18,7 +20,8 @@ pub(super) fn choose_run(job: &TranscodeJob, control: &Control, prepared: &mut P
     let plan = &prepared.plan;
     let video = &plan.video.params;
     let frame_bytes = frame_bytes(video.width.max(0) as u32, video.height.max(0) as u32, &video.format);
-    let encoders = plan.renditions.iter().map(|r| Load::of(&r.allocation.settings)).collect::<Vec<_>>();
+    let encoders =
+        prepared.plan.renditions.iter().map(|r| Load::of(&r.allocation.settings)).collect::<Vec<_>>();
     let segments = prepared.segments.as_ref().map_or(usize::MAX, Vec::len);
     prepared.workers = match job.run.workers {
         Some(0) => return Err(Error::usage("--workers must be at least 1")),
@@ -43,6 +46,8 @@ pub(super) fn choose_run(job: &TranscodeJob, control: &Control, prepared: &mut P
     if job.run.isolate && control.worker_command.is_none() {
         return Err(Error::new(ErrorKind::Internal, "no program for worker processes"));
     }
+    let encoders = prepared.plan.renditions.iter().map(|r| r.allocation.settings.encoder.as_str());
+    job.run.devices.check_node(encoders)?;
     prepared.gpus = choose_gpus(job, prepared)?;
     let plan = &prepared.plan;
     let on_gpus = |r: &crate::plan::Rendition| {
@@ -73,9 +78,39 @@ pub(super) fn choose_run(job: &TranscodeJob, control: &Control, prepared: &mut P
     }
     if inexact {
         prepared.plan.decoder = Some("nvdec".into());
+    }
+    let hardware = encoding_hardware(job, prepared);
+    if inexact || !hardware.is_empty() {
+        prepared.plan.builds.extend(hardware);
         prepared.hash = prepared.plan.hash()?;
     }
     Ok(())
+}
+
+/// The hardware that encodes: unlike a library's version it decides the bytes without being named in the request.
+fn encoding_hardware(job: &TranscodeJob, prepared: &Prepared) -> Vec<(String, String)> {
+    let mut found = Vec::new();
+    for rendition in &prepared.plan.renditions {
+        let allocation = &rendition.allocation;
+        let kind = HardwareKind::of_encoder(&allocation.settings.encoder);
+        let model = match kind {
+            Some(HardwareKind::Cuda) if allocation.gpu.as_ref().is_some_and(|work| work.encodes) => {
+                let gpu = prepared.gpus.as_ref().and_then(|gpus| gpus.all().into_iter().next());
+                gpu.map(|gpu| {
+                    let driver = frameloom_cuda::driver_version().unwrap_or(0);
+                    format!("{}, driver API {driver}", gpu.info().name)
+                })
+            }
+            Some(HardwareKind::Vaapi | HardwareKind::Qsv) => {
+                let node = job.run.devices.node_path().or_else(nodes::default_node);
+                node.map(|node| nodes::describe(&node)).map(|node| format!("{} {}", node.driver, node.model))
+            }
+            _ => None,
+        };
+        let build = kind.zip(model).map(|(kind, model)| (kind.name().to_lowercase(), model));
+        found.extend(build.filter(|build| !found.contains(build)));
+    }
+    found
 }
 
 /// How workers get their frames.
@@ -154,7 +189,16 @@ fn choose_gpus(job: &TranscodeJob, prepared: &mut Prepared) -> Result<Option<Arc
         }
         on = DecodeOn::Cpu;
     }
-    let (gpus, said) = Gpus::of_job(&run.devices, on, run.sessions_per_device, &plan.video.params, needed)?;
+    let mut allocations = plan.renditions.iter().map(|r| &r.allocation);
+    let nvenc = allocations.find(|a| a.gpu.as_ref().is_some_and(|work| work.encodes));
+    let nvenc = nvenc.map(|a| a.settings.encoder.clone());
+    let (gpus, said) = Gpus::of_job(&run.devices, on, run.sessions_per_device, &plan.video.params, needed)
+        .map_err(|e| match nvenc {
+            Some(encoder) if e.kind == ErrorKind::Device => {
+                e.hint(format!("without --devices, {}", instead_of(&encoder)))
+            }
+            _ => e,
+        })?;
     prepared.notes.extend(said);
     Ok(gpus)
 }

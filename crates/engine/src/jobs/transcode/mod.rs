@@ -6,6 +6,7 @@ mod folder;
 mod notes;
 mod prepare;
 mod reader;
+pub(crate) mod trial;
 
 pub use folder::job_folder;
 pub use prepare::prepare;
@@ -132,11 +133,8 @@ fn carry_out(job: &TranscodeJob, control: &Control, collector: Option<&Arc<Colle
     if let Some(collector) = collector {
         collector.prepared(job, &prepared, &trace);
     }
-    // A mistake in the settings should show now, once, and not in every worker.
-    for rendition in &prepared.plan.renditions {
-        crate::encode::SegmentEncoder::open(&rendition.allocation)
-            .map_err(|e| Error { kind: ErrorKind::Usage, ..e })?;
-    }
+    let gpus = prepared.gpus.as_ref().map(|gpus| gpus.all()).unwrap_or_default();
+    trial::open_all(&prepared.plan, &gpus, job.run.devices.node_path().as_deref())?;
     let folder = job_folder(job);
     remove_abandoned(job);
     check_space(job, &prepared, &folder)?;

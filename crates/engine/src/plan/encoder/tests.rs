@@ -44,6 +44,37 @@ fn x265_repeats_its_bytes_because_it_never_codes_three_frames_at_once() {
     }
 }
 
+/// Options that keep segments apart differ within a family: an encoder gets those that it knows.
+#[test]
+fn hardware_encoders_get_the_seam_options_that_they_know() {
+    let picture = CodecParams { width: 64, height: 64, format: "yuv420p".into(), ..CodecParams::default() };
+    let of = |encoder: &str| {
+        let Ok(info) = find(encoder) else {
+            println!("skipped: this FFmpeg has no {encoder}");
+            return None;
+        };
+        let video = VideoOptions::default();
+        let allocation = allocate(&video, &info, &picture, Rational::new(25, 1), KEYS, false, true).unwrap();
+        let options = allocation.settings.options;
+        assert!(options.iter().all(|(key, _)| knows(encoder, key)), "{encoder}: {options:?}");
+        Some(options.into_iter().map(|(key, _)| key).collect::<Vec<_>>())
+    };
+    for (encoder, wanted) in [
+        ("h264_nvenc", &["forced-idr", "no-scenecut", "strict_gop"][..]),
+        ("hevc_nvenc", &["forced-idr", "no-scenecut", "strict_gop"]),
+        ("h264_qsv", &["forced_idr"]),
+        ("mjpeg_qsv", &[]),
+        ("h264_vaapi", &[]),
+    ] {
+        if let Some(options) = of(encoder) {
+            assert_eq!(options, wanted, "{encoder}");
+        }
+    }
+    for other in ["av1_nvenc", "hevc_qsv", "mpeg2_qsv", "vp9_qsv", "hevc_vaapi", "mpeg2_vaapi", "vp8_vaapi"] {
+        of(other);
+    }
+}
+
 #[test]
 fn wrong_options_name_the_right_ones() {
     let x264 = find("libx264").unwrap();
