@@ -25,6 +25,8 @@ codecs=(
 )
 # Those of their libraries that go into the program; the others exist as shared libraries only and travel with it.
 archives=(x264 x265 numa vpx aom opus mp3lame zimg z stdc++)
+# Only their headers are used: the libraries are the system's, loaded when they are needed (scripts/late).
+late=(libva-dev libvpl-dev)
 
 options=(
     "--prefix=$fake_prefix" --disable-shared --enable-static --enable-pic --pkg-config-flags=--static
@@ -35,6 +37,7 @@ options=(
     --enable-libsvtav1 --enable-librav1e --enable-libdav1d
     --enable-libopus --enable-libmp3lame
     --enable-ffnvcodec --enable-nvenc --enable-nvdec --enable-cuvid --enable-cuda-llvm
+    --enable-vaapi --enable-libvpl
 )
 
 usage() {
@@ -121,8 +124,9 @@ unpack() { # TARBALL FOLDER
 build_info() { # FFMPEG_TARBALL HEADERS_TARBALL
     printf 'source: %s\n' "$(cd "$(dirname "$1")" && sha256sum "$(basename "$1")")"
     printf 'source: %s\n' "$(cd "$(dirname "$2")" && sha256sum "$(basename "$2")")"
+    (cd scripts/late && sha256sum build.sh late.c) | sed 's/^/source: /'
     printf 'option: %s\n' "${options[@]}"
-    dpkg-query -W -f 'package: ${binary:Package} ${Version}\n' "${codecs[@]}"
+    dpkg-query -W -f 'package: ${binary:Package} ${Version}\n' "${codecs[@]}" "${late[@]}"
 }
 
 # The folder for our archives comes first in the linker's search and holds no shared library, so that what is
@@ -144,6 +148,7 @@ build_ffmpeg() { # FFMPEG_TARBALL HEADERS_TARBALL
     say "Building FFmpeg from $(basename "$1") (log: .portable/build.log)"
     rm -rf "$work/root" "$work/target"
     link_archives
+    scripts/late/build.sh "$prefix"
     unpack "$2" "$work/nv-codec-headers"
     make -s -C "$work/nv-codec-headers" PREFIX="$prefix" install >"$work/build.log"
     unpack "$1" "$build"
@@ -205,7 +210,7 @@ bundle() {
 
     cp "$prefix/BUILD-INFO" "$dist/"
     cp LICENSE-* "$build"/COPYING.GPLv2 "$dist/licenses/"
-    for name in "${codecs[@]}" libgcc-s1; do
+    for name in "${codecs[@]}" "${late[@]}" libgcc-s1; do
         cp "/usr/share/doc/$name/copyright" "$dist/licenses/${name%-dev}"
     done
     cargo tree --locked -p frameloom-cli --edges normal --prefix none --format '{p} {l}' --no-dedupe |
@@ -231,6 +236,7 @@ check_bundle() {
     env -i "$scratch/frameloom-portable/bin/frameloom" --version >&2 || die "the packed frameloom does not start"
     env -i "$scratch/frameloom-portable/bin/ffmpeg" -v error -f lavfi -i testsrc2=d=1 -c:v libx264 -f null - ||
         die "the packed ffmpeg does not encode"
+    scripts/late/check.sh "$scratch/frameloom-portable"
     note "needs: $(objdump -T "$dist"/bin/* "$dist"/lib/* | grep -oE 'GLIBC_[0-9.]+' | sort -Vu | tail -n 1) or newer"
     note "size:  $(du -h "$dist.tar.xz" | cut -f 1) packed, $(du -sh "$dist" | cut -f 1) unpacked"
 }
@@ -253,7 +259,7 @@ main() {
         shift
     done
     [[ $(uname -sm) == "Linux x86_64" ]] || die "the portable build is for x86-64 Linux only"
-    need_packages "${tools[@]}" "${codecs[@]}"
+    need_packages "${tools[@]}" "${codecs[@]}" "${late[@]}"
     need_rust
     ensure_ffmpeg "$tarball"
     build_frameloom
