@@ -5,7 +5,7 @@ use crate::error::{CudaError, Kind, Result, check, check_on};
 use crate::kernels::Kernels;
 use crate::memory::{DevicePool, PinnedPool};
 use crate::nvdec::Decoders;
-use crate::nvjpeg::Encoders;
+use crate::nvjpeg::Kept;
 use crate::process::Plans;
 use crate::stream::EventPool;
 use cudarc::driver::sys::{self, CUcontext, CUdevice, CUdevice_attribute as Attribute};
@@ -139,7 +139,7 @@ struct Inner {
     pinned: PinnedPool,
     uploads: Uploads,
     decoders: Decoders,
-    encoders: Encoders,
+    jpeg: Kept,
     plans: Plans,
     kernels: OnceLock<Kernels>,
 }
@@ -152,9 +152,12 @@ unsafe impl Sync for Inner {}
 impl Gpu {
     /// The GPU of that number.
     pub fn open(ordinal: u32) -> Result<Self> {
-        static OPEN: Mutex<BTreeMap<u32, Gpu>> = Mutex::new(BTreeMap::new());
-        let mut open = OPEN.lock().unwrap_or_else(|e| e.into_inner());
-        if let Some(gpu) = open.get(&ordinal) {
+        type Slot = Arc<Mutex<Option<Gpu>>>;
+        static OPEN: Mutex<BTreeMap<u32, Slot>> = Mutex::new(BTreeMap::new());
+        let slot = OPEN.lock().unwrap_or_else(|e| e.into_inner()).entry(ordinal).or_default().clone();
+        // Several GPUs may be opened side by side: each takes a tenth of a second.
+        let mut open = slot.lock().unwrap_or_else(|e| e.into_inner());
+        if let Some(gpu) = &*open {
             return Ok(gpu.clone());
         }
         let device = device(ordinal)?;
@@ -178,12 +181,11 @@ impl Gpu {
             pinned: PinnedPool::default(),
             uploads: Uploads::default(),
             decoders: Decoders::default(),
-            encoders: Encoders::default(),
+            jpeg: Kept::default(),
             plans: Plans::default(),
             kernels: OnceLock::new(),
         });
-        open.insert(ordinal, Self(Arc::clone(&inner)));
-        Ok(Self(inner))
+        Ok(open.insert(Self(inner)).clone())
     }
 
     /// What is known of it.
@@ -217,12 +219,12 @@ impl Gpu {
         self.check("cuCtxSynchronize", unsafe { sys::cuCtxSynchronize() })
     }
 
-    /// Gives all that nobody uses back to the system: the GPU's memory, the page-locked one, decoders, and encoders of JPEG.
+    /// Gives all that nobody uses back to the system: the GPU's memory, the page-locked one, decoders, and what nvJPEG holds.
     pub fn trim(&self) -> Result<()> {
         self.bind()?;
         self.0.uploads.clear();
         self.0.decoders.clear();
-        self.0.encoders.clear();
+        self.0.jpeg.clear();
         self.0.plans.clear();
         self.0.memory.trim(self)?;
         self.0.pinned.trim(self)
@@ -263,8 +265,8 @@ impl Gpu {
         &self.0.decoders
     }
 
-    pub(crate) fn encoders(&self) -> &Encoders {
-        &self.0.encoders
+    pub(crate) fn jpeg(&self) -> &Kept {
+        &self.0.jpeg
     }
 
     pub(crate) fn plans(&self) -> &Plans {

@@ -140,7 +140,7 @@ impl DeviceBuffer {
                 static TRIMMING: Mutex<()> = Mutex::new(());
                 let _alone = lock(&TRIMMING);
                 gpu.decoders().clear();
-                gpu.encoders().clear();
+                gpu.jpeg().clear();
                 pool.trim(gpu)?;
                 allocate(gpu, class)?
             }

@@ -131,7 +131,7 @@ impl Hardware {
             Err(e) if e.kind == Kind::OutOfMemory => {
                 // Idle ones of other shapes may hold what is missing.
                 gpu.decoders().clear();
-                gpu.encoders().clear();
+                gpu.jpeg().clear();
                 gpu.memory().trim(gpu)?;
                 Self::new(gpu, shape)
             }

@@ -3,17 +3,18 @@
 //! Which part of the GPU decodes an image follows from the image alone, never from load or its neighbours: the same file always gives the
 //! same samples on the same kind of GPU.
 
+use super::Owned;
 use super::engines::{Engines, Item};
 use super::header::{self, Colours, Header, Process};
 use super::phases;
-use super::sys::{Api, backend, call, css, output};
-use super::{Owned, create_handle};
+use super::sys::{Api, call, css, output};
 use crate::error::{CudaError, Kind, Result};
 use crate::format::{Arrangement, Format, Layout, Model, Sample};
 use crate::gpu::Gpu;
 use crate::picture::Picture;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
 
 /// What pictures come out.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -93,7 +94,7 @@ pub struct JpegDecoder {
     /// Calls so far: each begins with another lane, so that calls of several threads don't wait for the same one.
     calls: AtomicUsize,
     // Destroyed after everything that was made with it.
-    handle: Owned,
+    handle: Arc<Owned>,
     api: &'static Api,
     gpu: Gpu,
 }
@@ -106,11 +107,17 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 const PARSERS: usize = 4;
 
 impl JpegDecoder {
+    /// The one with the default settings, which stays for the next who asks.
+    pub fn shared(gpu: &Gpu) -> Result<Arc<Self>> {
+        gpu.jpeg().decoder(gpu)
+    }
+
     /// A decoder. [`Kind::Missing`] where nvJPEG isn't installed.
     pub fn new(gpu: &Gpu, settings: DecodeSettings) -> Result<Self> {
         let api = Api::load().map_err(|e| e.on(gpu.ordinal()))?;
         gpu.bind()?;
-        let handle = create_handle(api, gpu, backend::DEFAULT)?;
+        let begun = Instant::now();
+        let handle = gpu.jpeg().handle(api, gpu)?;
         let engines = match settings.backend {
             DecodeBackend::Auto => Engines::new(api, gpu, settings.engine_lanes)?,
             DecodeBackend::Cuda => None,
@@ -122,6 +129,7 @@ impl JpegDecoder {
         };
         let parsers = (0..PARSERS).map(parser).collect::<Result<_>>()?;
         let cuda = (0..settings.cuda_lanes.max(1)).map(|_| Mutex::default()).collect();
+        tracing::debug!("cuda:{}: a JPEG decoder took {:.0?}", gpu.ordinal(), begun.elapsed());
         Ok(Self {
             settings,
             parsers,

@@ -3,8 +3,8 @@
 
 use super::encode::{EncodeSettings, Source, source};
 use super::header::{Segments, with_segments};
-use super::sys::{Api, Handle, backend, call, encoding};
-use super::{Owned, create_handle, finished, image};
+use super::sys::{Api, Handle, call, encoding};
+use super::{Owned, finished, image};
 use crate::error::{Kind, Result};
 use crate::gpu::Gpu;
 use crate::memory::PinnedBuffer;
@@ -42,26 +42,6 @@ pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 /// Lanes that a GPU keeps although no encoder uses them, for so many kinds of settings.
 const KEPT: usize = 2;
 
-/// The lanes of one GPU, those that were made last at the end.
-#[derive(Default)]
-pub(crate) struct Encoders(Mutex<Vec<Arc<Lanes>>>);
-
-impl Encoders {
-    /// Ends those that nobody uses.
-    pub(crate) fn clear(&self) {
-        let mut idle = Vec::new();
-        lock(&self.0).retain(|lanes| {
-            let used = Arc::strong_count(lanes) > 1;
-            if !used {
-                idle.push(Arc::clone(lanes));
-            }
-            used
-        });
-        // Their threads are waited for, which must not keep others waiting.
-        drop(idle);
-    }
-}
-
 /// Threads with the same settings.
 pub(super) struct Lanes {
     settings: EncodeSettings,
@@ -76,7 +56,7 @@ impl Lanes {
     pub fn of(gpu: &Gpu, settings: EncodeSettings) -> Result<Arc<Self>> {
         let mut dropped = Vec::new();
         // Locked while they are made: who comes meanwhile waits for the library anyway, and may want the same.
-        let mut kept = lock(&gpu.encoders().0);
+        let mut kept = lock(&gpu.jpeg().lanes);
         dropped.extend(kept.extract_if(.., |l| l.failed.load(Ordering::Acquire)));
         if let Some(lanes) = kept.iter().find(|l| l.settings == settings) {
             return Ok(Arc::clone(lanes));
@@ -97,7 +77,7 @@ impl Lanes {
         let api = Api::load().map_err(|e| e.on(gpu.ordinal()))?;
         gpu.bind()?;
         let begun = Instant::now();
-        let handle = Arc::new(create_handle(api, gpu, backend::DEFAULT)?);
+        let handle = gpu.jpeg().handle(api, gpu)?;
         let count = settings.lanes.max(1);
         let lanes: Vec<Lane> =
             (0..count).map(|_| Lane::new(api, gpu, &handle, settings)).collect::<Result<_>>()?;

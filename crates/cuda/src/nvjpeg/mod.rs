@@ -12,13 +12,14 @@ mod decode;
 mod encode;
 mod engines;
 pub mod header;
+mod kept;
 mod lanes;
 mod phases;
 mod sys;
 
 pub use decode::{DecodeBackend, DecodeOutput, DecodeSettings, JpegDecoder, Route};
 pub use encode::{ColourRange, EncodeSettings, JpegEncoder, Subsampling};
-pub(crate) use lanes::Encoders;
+pub(crate) use kept::Kept;
 
 use crate::error::{Kind, Result};
 use crate::format::Layout;

@@ -2,6 +2,7 @@
 
 use crate::error::{Error, ErrorKind, Result};
 use frameloom_media::HardwareKind;
+use std::panic::resume_unwind;
 use std::str::FromStr;
 
 /// Devices as they are typed: "cpu", "cuda" (all GPUs of NVIDIA's), "cuda:0,2-3", "cpu,cuda:1", "vaapi", "qsv:/dev/dri/renderD128".
@@ -165,7 +166,12 @@ impl DeviceChoice {
                 .because(format!("GPUs here: {}, counted from cuda:0", there.len()))
                 .hint("CUDA_VISIBLE_DEVICES hides and renumbers GPUs; `frameloom devices` lists them"));
         }
-        numbers.into_iter().map(|n| frameloom_cuda::Gpu::open(n).map_err(|e| Error::gpu(&e))).collect()
+        // Side by side: each takes its time.
+        std::thread::scope(|scope| {
+            let open = |n| move || frameloom_cuda::Gpu::open(n).map_err(|e| Error::gpu(&e));
+            let threads: Vec<_> = numbers.into_iter().map(|n| scope.spawn(open(n))).collect();
+            threads.into_iter().map(|t| t.join().unwrap_or_else(|panic| resume_unwind(panic))).collect()
+        })
     }
 }
 

@@ -10,10 +10,11 @@ use super::{Kind, Options};
 use crate::error::{Error, ErrorKind, Result};
 use crate::process::gpu::filter;
 use frameloom_cuda::nvjpeg::header::{self, Header};
-use frameloom_cuda::nvjpeg::{DecodeSettings, EncodeSettings, JpegDecoder, JpegEncoder};
+use frameloom_cuda::nvjpeg::{EncodeSettings, JpegDecoder, JpegEncoder};
 use frameloom_cuda::process::{ChromaLocation, Colour, Filter, Matrix, Range, Transform, transform};
 use frameloom_cuda::{CudaError, Gpu, Kind as GpuError, Picture, Stream};
 use std::sync::{Arc, PoisonError};
+use std::time::Instant;
 
 /// Threads for each GPU: while one reads and writes files, another's images are on the GPU.
 const THREADS: usize = 2;
@@ -128,7 +129,7 @@ pub struct GpuWorker {
 impl GpuWorker {
     /// Those of a GPU. The error is nvJPEG's: mostly that it isn't installed.
     pub fn all(gpu: &Gpu, options: &Options) -> std::result::Result<Vec<Self>, CudaError> {
-        let decoder = Arc::new(JpegDecoder::new(gpu, DecodeSettings::default())?);
+        let decoder = JpegDecoder::shared(gpu)?;
         let gate = Gate::default();
         let worker = |_| {
             let settings = EncodeSettings { quality: options.quality, ..EncodeSettings::default() };
@@ -259,7 +260,9 @@ impl GpuWorker {
         // Left by a batch that panicked.
         while self.encoder.take().is_some() {}
         let data: Vec<&[u8]> = jobs.iter().map(|job| job.data).collect();
+        let begun = Instant::now();
         let pictures = self.decoder.decode_batch(&data);
+        let decoded = begun.elapsed();
         let submitted: Vec<Outcome<(u32, u32, Option<Split>)>> = jobs
             .iter()
             .zip(pictures)
@@ -270,12 +273,22 @@ impl GpuWorker {
                 Ok((picture.width() as u32, picture.height() as u32, split))
             })
             .collect();
+        let submitted_at = begun.elapsed();
         let nothing = || Trouble::Request(Error::new(ErrorKind::Internal, "the encoder gave nothing"));
         let mut file = |(width, height, split)| {
             let file = self.encoder.take().ok_or_else(nothing)?.map_err(Trouble::Gpu)?;
             Ok(Made { file, width, height, split })
         };
-        submitted.into_iter().map(|size| size.and_then(&mut file)).collect()
+        let made = submitted.into_iter().map(|size| size.and_then(&mut file)).collect();
+        tracing::debug!(
+            "{}: {} images: decoded {:.1?}, resized {:.1?}, encoded {:.1?}",
+            self.name,
+            jobs.len(),
+            decoded,
+            submitted_at - decoded,
+            begun.elapsed() - submitted_at
+        );
+        made
     }
 
     /// The picture in the size that is asked for; `alone`: by this GPU, as it has more room without strips. JPEG's chroma lies in the

@@ -25,8 +25,10 @@ use crossbeam_channel::{Receiver, Sender, unbounded};
 use frameloom_cuda::Kind as CudaKind;
 use frameloom_media::Scaler;
 use std::collections::{BTreeMap, BTreeSet};
+use std::panic::resume_unwind;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Instant;
 use team::News;
 
 /// A kind of image file.
@@ -291,8 +293,14 @@ fn gpu_workers(options: &Options, tell: &mut dyn FnMut(Told<'_>)) -> Result<Vec<
     if options.split && chosen.len() < 2 {
         return Err(too_few_gpus("and there is one"));
     }
-    for gpu in chosen {
-        match gpu::GpuWorker::all(&gpu, options) {
+    // Side by side: nvJPEG takes its time to begin.
+    let made: Vec<_> = std::thread::scope(|scope| {
+        let threads: Vec<_> =
+            chosen.iter().map(|gpu| scope.spawn(|| gpu::GpuWorker::all(gpu, options))).collect();
+        threads.into_iter().map(|thread| thread.join().unwrap_or_else(|panic| resume_unwind(panic))).collect()
+    });
+    for threads in made {
+        match threads {
             Ok(threads) => workers.extend(threads),
             Err(e) if matches!(e.kind, CudaKind::Missing | CudaKind::Unsupported) => {
                 absent.entry(e.reason.clone()).or_insert(e);
@@ -329,6 +337,7 @@ fn gpu_thread(
         let _ = events.send(Event::Done(i, name.clone(), result));
     };
     while let Some(batch) = batches.take(place, stop) {
+        let begun = Instant::now();
         let (mut numbers, mut files) = (Vec::new(), Vec::new());
         for (i, file) in batch.iter().zip(gpu::side_by_side(&batch, |i| read(&images[*i].input))) {
             match file {
@@ -339,6 +348,7 @@ fn gpu_thread(
                 Err(e) => done(*i, Err(e)),
             }
         }
+        let read = begun.elapsed();
         let (mut made, mut left, mut lost) = (Vec::new(), Vec::new(), None);
         let answers = gpu.convert(&files);
         for news in gpu.news() {
@@ -358,6 +368,7 @@ fn gpu_thread(
                 }
             }
         }
+        let converted = begun.elapsed();
         let written = gpu::side_by_side(&made, |(i, one)| {
             files::write(&images[*i].output, &one.file)?;
             let bytes = one.file.len() as u64;
@@ -367,6 +378,13 @@ fn gpu_thread(
         for ((i, ..), result) in made.iter().zip(written) {
             done(*i, result);
         }
+        tracing::debug!(
+            "{name}: {} images: read {:.1?}, made {:.1?}, written {:.1?}",
+            batch.len(),
+            read,
+            converted - read,
+            begun.elapsed() - converted
+        );
         let Some(lost) = lost else {
             batches.done();
             continue;
