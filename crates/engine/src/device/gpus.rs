@@ -13,6 +13,12 @@ const TRUSTED: u32 = 3;
 /// Sessions that keep the video engines of a GPU busy: one each, and one on its way.
 const SESSIONS: usize = 8;
 
+/// Sessions of NVENC that cards for desktops allow at once, with drivers of 2024 and later.
+const NVENC_SESSIONS: usize = 8;
+
+/// Workers that keep the encoders of a GPU busy, of which it has three at most: one each, and one on its way.
+const NVENC_WORKERS: usize = 4;
+
 struct State {
     gpu: Gpu,
     /// It decodes the job's video.
@@ -128,12 +134,13 @@ impl Gpus {
         }
     }
 
-    /// Workers that keep them busy where they decode and encode: more only wait for each other's calls of the driver (an H200 made
-    /// 3,260 JPEGs a second of 1080p with 32 workers, 3,930 with 8). `None`: the processor has part in it.
-    pub fn workers(&self) -> Option<usize> {
+    /// Workers that keep them busy where they decode and encode, `nvenc` encoders of NVENC for each worker: more only wait for each
+    /// other's calls of the driver (an H200 made 3,260 JPEGs a second of 1080p with 32 workers, 3,930 with 8). `None`: the processor
+    /// has part in it.
+    pub fn workers(&self, nvenc: usize) -> Option<usize> {
         let states = self.states();
-        (!self.beside && states.iter().all(|s| s.decodes))
-            .then(|| states.len() * self.most.unwrap_or(SESSIONS))
+        let usual = NVENC_SESSIONS.checked_div(nvenc).map_or(SESSIONS, |most| most.clamp(1, NVENC_WORKERS));
+        (!self.beside && states.iter().all(|s| s.decodes)).then(|| states.len() * self.most.unwrap_or(usual))
     }
 
     /// Whether any of them decodes.

@@ -50,12 +50,12 @@ pub(super) fn choose_run(job: &TranscodeJob, control: &Control, prepared: &mut P
     job.run.devices.check_node(encoders)?;
     prepared.gpus = choose_gpus(job, prepared)?;
     let plan = &prepared.plan;
-    let on_gpus = |r: &crate::plan::Rendition| {
-        r.allocation.gpu.as_ref().is_some_and(|work| work.jpeg_quality.is_some())
-    };
+    let work = || plan.renditions.iter().map(|r| r.allocation.gpu.as_ref());
+    let on_gpus = work().all(|work| work.is_some_and(|w| w.jpeg_quality.is_some() || w.encodes));
+    let nvenc = work().flatten().filter(|work| work.encodes).count();
     if job.run.workers.is_none()
-        && plan.renditions.iter().all(on_gpus)
-        && let Some(workers) = prepared.gpus.as_ref().and_then(|gpus| gpus.workers())
+        && on_gpus
+        && let Some(workers) = prepared.gpus.as_ref().and_then(|gpus| gpus.workers(nvenc))
     {
         prepared.workers = workers.min(segments.max(1));
     }
